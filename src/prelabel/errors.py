@@ -1,0 +1,184 @@
+"""Every failure prelabel can name, divided by who must act.
+
+PrelabelError
+├── OperatorError            whoever runs prelabel
+│   ├── SettingsError            a setting cannot be used
+│   ├── MissingPackage           an optional package is not installed
+│   └── WeightsUnavailable       model files are not here and cannot be had
+├── CallerError              whoever sent the request
+│   ├── InvalidRequest           the body or the label config does not parse
+│   ├── NotAuthenticated         no or wrong credentials
+│   ├── BodyTooLarge             over MAX_BODY_MB
+│   ├── TooManyRequests          over RATE_LIMIT
+│   └── NoSuchJob                nothing is known under this job id
+├── TaskError                this one task; the others go on
+│   ├── ImageMissing             the task names no image
+│   ├── ImageRefused             the address or the path is not allowed
+│   ├── ImageUnreachable         the image could not be fetched
+│   ├── ImageTooLarge            over a limit in bytes, pixels or time
+│   └── ImageUnreadable          what came is not an image that can be decoded
+├── ModelError               the model failed on this input
+│   └── OutOfMemory              the device has no room, even for one image
+└── LabelStudioError         Label Studio
+    ├── LabelStudioUnreachable   no connection, or no answer
+    ├── LoginRefused             token or password refused
+    └── RequestRefused           it answered, and said no
+"""
+
+from dataclasses import dataclass
+
+
+class PrelabelError(Exception):
+    """A failure that says what it is about, why it happened and what to do next.
+
+    Args:
+        thing: What the failure is about: a file, a URI, a setting, a task.
+        cause: Why it failed, in one clause.
+        next_step: What the reader can do, as an instruction.
+    """
+
+    def __init__(self, thing: str, cause: str, next_step: str) -> None:
+        super().__init__(thing, cause, next_step)
+        self.thing = thing
+        self.cause = cause
+        self.next_step = next_step
+
+    def __str__(self) -> str:
+        return f"{self.thing}: {self.cause}. {self.next_step}"
+
+
+class OperatorError(PrelabelError):
+    """Whoever runs prelabel must change something."""
+
+
+class SettingsError(OperatorError):
+    """A setting cannot be used as it is."""
+
+
+class MissingPackage(OperatorError):
+    """An optional package is not installed."""
+
+
+class WeightsUnavailable(OperatorError):
+    """Model files are not on this machine and cannot be fetched."""
+
+
+class CallerError(PrelabelError):
+    """Whoever sent the request must change it."""
+
+
+class InvalidRequest(CallerError):
+    """The request or its label config does not parse."""
+
+
+class NotAuthenticated(CallerError):
+    """The request carries no credentials, or wrong ones."""
+
+
+class BodyTooLarge(CallerError):
+    """The request body is over the limit."""
+
+
+class TooManyRequests(CallerError):
+    """The caller is over the rate limit."""
+
+
+class NoSuchJob(CallerError):
+    """Nothing is known under this job id."""
+
+
+class TaskError(PrelabelError):
+    """This one task cannot be done; the others go on."""
+
+
+class ImageMissing(TaskError):
+    """The task names no image under the key that the label config reads."""
+
+
+class ImageRefused(TaskError):
+    """The image's address or path is not one that prelabel may open."""
+
+
+class ImageUnreachable(TaskError):
+    """The image could not be fetched."""
+
+
+class ImageTooLarge(TaskError):
+    """The image is over a limit in bytes, pixels or time."""
+
+
+class ImageUnreadable(TaskError):
+    """The fetched bytes are not an image that can be decoded."""
+
+
+class ModelError(PrelabelError):
+    """The model failed on this input."""
+
+
+class OutOfMemory(ModelError):
+    """The device has no room, even for one image."""
+
+
+class LabelStudioError(PrelabelError):
+    """Label Studio, or the way to it, failed."""
+
+
+class LabelStudioUnreachable(LabelStudioError):
+    """Label Studio cannot be connected to, or does not answer in time."""
+
+
+class LoginRefused(LabelStudioError):
+    """Label Studio refused the token or the password."""
+
+
+class RequestRefused(LabelStudioError):
+    """Label Studio understood the request and refused it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Consequence:
+    """What a failure means at the edges of the program.
+
+    Attributes:
+        http_status: The status of the server's answer when this reaches the caller.
+        exit_code: The exit code of a command that ends with it.
+        retry: Whether the same attempt may succeed later without anyone acting.
+    """
+
+    http_status: int
+    exit_code: int
+    retry: bool
+
+
+CONSEQUENCES: dict[type[PrelabelError], Consequence] = {
+    OperatorError: Consequence(http_status=500, exit_code=1, retry=False),
+    SettingsError: Consequence(http_status=500, exit_code=2, retry=False),
+    MissingPackage: Consequence(http_status=500, exit_code=1, retry=False),
+    WeightsUnavailable: Consequence(http_status=503, exit_code=1, retry=False),
+    CallerError: Consequence(http_status=400, exit_code=2, retry=False),
+    InvalidRequest: Consequence(http_status=400, exit_code=2, retry=False),
+    NotAuthenticated: Consequence(http_status=401, exit_code=4, retry=False),
+    BodyTooLarge: Consequence(http_status=413, exit_code=2, retry=False),
+    TooManyRequests: Consequence(http_status=429, exit_code=1, retry=True),
+    NoSuchJob: Consequence(http_status=410, exit_code=1, retry=False),
+    TaskError: Consequence(http_status=422, exit_code=3, retry=False),
+    ImageMissing: Consequence(http_status=422, exit_code=3, retry=False),
+    ImageRefused: Consequence(http_status=422, exit_code=3, retry=False),
+    ImageUnreachable: Consequence(http_status=502, exit_code=3, retry=True),
+    ImageTooLarge: Consequence(http_status=422, exit_code=3, retry=False),
+    ImageUnreadable: Consequence(http_status=422, exit_code=3, retry=False),
+    ModelError: Consequence(http_status=500, exit_code=1, retry=False),
+    OutOfMemory: Consequence(http_status=503, exit_code=1, retry=True),
+    LabelStudioError: Consequence(http_status=502, exit_code=4, retry=False),
+    LabelStudioUnreachable: Consequence(http_status=502, exit_code=4, retry=True),
+    LoginRefused: Consequence(http_status=502, exit_code=4, retry=False),
+    RequestRefused: Consequence(http_status=502, exit_code=5, retry=False),
+}
+
+
+def consequence_of(error: PrelabelError) -> Consequence:
+    """The row of `CONSEQUENCES` for an error: its own class's, else its nearest parent's."""
+    for kind in type(error).__mro__:
+        if kind in CONSEQUENCES:
+            return CONSEQUENCES[kind]
+    raise AssertionError(f"{type(error).__name__} has no row in CONSEQUENCES")
