@@ -16,7 +16,8 @@ PrelabelError
 │   ├── ImageRefused             the address or the path is not allowed
 │   ├── ImageUnreachable         the image could not be fetched
 │   ├── ImageTooLarge            over a limit in bytes, pixels or time
-│   └── ImageUnreadable          what came is not an image that can be decoded
+│   ├── ImageUnreadable          what came is not an image that can be decoded
+│   └── NotReached               the time budget ended before its turn
 ├── ModelError               the model failed on this input
 │   └── OutOfMemory              the device has no room, even for one image
 └── LabelStudioError         Label Studio
@@ -26,6 +27,7 @@ PrelabelError
 """
 
 from dataclasses import dataclass
+from typing import Self
 
 
 class PrelabelError(Exception):
@@ -82,6 +84,13 @@ class BodyTooLarge(CallerError):
 class TooManyRequests(CallerError):
     """The caller is over the rate limit."""
 
+    retry_after_s = 1
+
+    def after(self, retry_after_s: int) -> Self:
+        """The same error, saying after how many whole seconds to come again."""
+        self.retry_after_s = retry_after_s
+        return self
+
 
 class NoSuchJob(CallerError):
     """Nothing is known under this job id."""
@@ -109,6 +118,10 @@ class ImageTooLarge(TaskError):
 
 class ImageUnreadable(TaskError):
     """The fetched bytes are not an image that can be decoded."""
+
+
+class NotReached(TaskError):
+    """The time budget ended before this task's turn came."""
 
 
 class ModelError(PrelabelError):
@@ -167,6 +180,7 @@ CONSEQUENCES: dict[type[PrelabelError], Consequence] = {
     ImageUnreachable: Consequence(http_status=502, exit_code=3, retry=True),
     ImageTooLarge: Consequence(http_status=422, exit_code=3, retry=False),
     ImageUnreadable: Consequence(http_status=422, exit_code=3, retry=False),
+    NotReached: Consequence(http_status=503, exit_code=3, retry=True),
     ModelError: Consequence(http_status=500, exit_code=1, retry=False),
     OutOfMemory: Consequence(http_status=503, exit_code=1, retry=True),
     LabelStudioError: Consequence(http_status=502, exit_code=4, retry=False),

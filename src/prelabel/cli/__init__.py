@@ -1,1 +1,58 @@
-"""."""
+"""The `prelabel` command. Each command has a file of its own and imports what it needs inside."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from prelabel import __version__
+from prelabel.cli import bench_artifacts, bench_detect, bench_server
+from prelabel.cli.connect import connect
+from prelabel.cli.demo import demo
+from prelabel.cli.serve import serve
+from prelabel.cli.studio import studio
+from prelabel.cli.warmup import warmup
+from prelabel.errors import PrelabelError, consequence_of
+
+app = typer.Typer(
+    help="Pre-annotation for Label Studio.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(serve)
+app.command()(warmup)
+app.command()(connect)
+app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studio)
+app.command()(demo)
+
+bench = typer.Typer(help="Measure on this machine; each prints its method.", no_args_is_help=True)
+bench.command("server")(bench_server.server)
+bench.command("detect")(bench_detect.detect)
+bench.command("artifacts")(bench_artifacts.artifacts)
+app.add_typer(bench, name="bench")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"prelabel {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Say which.")
+    ] = False,
+) -> None:
+    """Pre-annotation for Label Studio: boxes and whole-body keypoints before anyone draws."""
+    del version
+
+
+def main() -> None:
+    """Run a command; a failure that has a name ends in one line and its own exit code."""
+    try:
+        app()
+    except PrelabelError as error:
+        print(f"prelabel: {error}", file=sys.stderr)
+        sys.exit(consequence_of(error).exit_code)

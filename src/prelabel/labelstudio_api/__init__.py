@@ -1,1 +1,1 @@
-"""."""
+"""The HTTP client of Label Studio: signing in, asking, and attaching the backend."""

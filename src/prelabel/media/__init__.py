@@ -1,1 +1,1 @@
-"""."""
+"""From the address of an image to its pixels, within limits that hold."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from threading import Lock
+from typing import Self
 
 import structlog
 
@@ -20,14 +21,17 @@ class Fallback:
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:
-        self._first = first
+        self._active = first
         self._second = second
-        self._reason: OperatorError | None = None
+        self._reason = ""
         self._lock = Lock()
 
-    @property
-    def _active(self) -> Predictor:
-        return self._first if self._reason is None else self._second
+    @classmethod
+    def given_up(cls, wanted: str, error: OperatorError, second: Predictor) -> Self:
+        """A fallback whose first predictor, called `wanted`, could not even be built."""
+        fallback = cls(second, second)
+        fallback._give_up(wanted, error)
+        return fallback
 
     @property
     def name(self) -> str:
@@ -51,15 +55,14 @@ class Fallback:
 
     def load(self) -> None:
         """Load the first predictor, or, where that is impossible, the second."""
-        if self._reason is None:
-            with self._lock:
-                if self._reason is None:
-                    try:
-                        self._first.load()
-                    except OperatorError as error:
-                        self._give_up(error)
-        if self._reason is not None:
-            self._second.load()
+        with self._lock:
+            try:
+                self._active.load()
+            except OperatorError as error:
+                if self._reason:
+                    raise
+                self._give_up(self._active.name, error)
+                self._active.load()
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """Answer through whichever predictor could be loaded."""
@@ -69,10 +72,9 @@ class Fallback:
     def health(self) -> dict[str, object]:
         """The active predictor's health, with why the first was given up."""
         health = dict(self._active.health())
-        if self._reason is not None:
-            health["reason"] = f"{self._first.name} cannot be used: {self._reason}"
-        return health
+        return {**health, "reason": self._reason} if self._reason else health
 
-    def _give_up(self, error: OperatorError) -> None:
-        self._reason = error
-        log.warning("fallback", wanted=self._first.name, used=self._second.name, reason=str(error))
+    def _give_up(self, wanted: str, error: OperatorError) -> None:
+        self._reason = f"{wanted} cannot be used. {error}"
+        self._active = self._second
+        log.warning("fallback", wanted=wanted, used=self._second.name, reason=str(error))

@@ -1,1 +1,1 @@
-"""."""
+"""Queueing and time in front of a predictor."""

@@ -1,1 +1,1 @@
-"""."""
+"""HTTP: the ML backend that Label Studio talks to."""

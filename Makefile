@@ -1,0 +1,86 @@
+# What a person and CI both run. Needs Python 3.11 or newer with venv and pip, nothing else.
+#   make demo            a pre-annotated project in a Label Studio of its own, until Ctrl-C
+#   make demo CHECK=1    the same on free ports and new data: verify, print the table, end
+#   make demo GROUNDING_DINO=1   with the real text-prompted model (fetches its weights)
+#   make test            lint, types, import rules, and all tests
+#   make dev-install     the environment that the tests need
+
+PYTHON ?= python3
+LABEL_STUDIO_VERSION := 1.23.2
+LABEL_STUDIO_PORT ?= 8080
+BACKEND_PORT ?= 9090
+ARTEFACTS := artefacts
+
+VENV := .venv
+BIN := $(VENV)/bin
+PIP_INSTALL := pip install --quiet --disable-pip-version-check
+STUDIO_VENV := .venv-labelstudio
+
+# An environment is as new as its stamp; what it is made from is what the stamp depends on.
+CORE := $(VENV)/.installed-core
+TORCH := $(VENV)/.installed-torch
+DEV := $(VENV)/.installed-dev
+LABEL_STUDIO := $(STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
+
+DEMO_FLAGS := $(if $(CHECK),--check,--port $(LABEL_STUDIO_PORT) --backend-port $(BACKEND_PORT))
+DEMO_FLAGS += $(if $(GROUNDING_DINO),--boxes-predictor grounding-dino)
+DEMO_FLAGS += --label-studio $(STUDIO_VENV)/bin/label-studio
+
+.PHONY: demo test lint types dev-install
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+.PHONY: help
+help:
+	@sed -n '2,6s/^#   //p' $(firstword $(MAKEFILE_LIST))
+
+demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
+	@$(BIN)/prelabel demo $(DEMO_FLAGS)
+
+test: $(DEV) $(LABEL_STUDIO) lint types
+	@mkdir -p $(ARTEFACTS)
+	@status=0; \
+	$(BIN)/python -m pytest --junitxml=$(ARTEFACTS)/pytest.xml || status=$$?; \
+	echo "artefacts: logs and screenshots of the tests are in $(ARTEFACTS)/"; \
+	exit $$status
+
+lint: $(DEV)
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/shellcheck .envrc .ci/run scripts/*.sh
+	@$(BIN)/lint-imports
+
+types: $(DEV)
+	@$(BIN)/mypy
+
+dev-install: $(DEV)
+
+$(BIN)/python:
+	@echo "making $(VENV)"
+	@$(PYTHON) -m venv $(VENV)
+
+$(CORE): pyproject.toml | $(BIN)/python
+	@echo "installing prelabel into $(VENV)"
+	@$(BIN)/$(PIP_INSTALL) --editable '.[pose]'
+	@touch $@
+
+# torch by version, first and alone: transformers is then content with it, whereas a range would
+# bring the newest build with gigabytes of CUDA packages to machines that have no use for them.
+$(TORCH): $(CORE)
+	@echo "installing torch and transformers into $(VENV)"
+	@$(BIN)/$(PIP_INSTALL) torch==2.13.0
+	@$(BIN)/$(PIP_INSTALL) 'transformers>=5,<6'
+	@touch $@
+
+$(DEV): $(TORCH)
+	@echo "installing what the tests need into $(VENV)"
+	@$(BIN)/$(PIP_INSTALL) --editable '.[dev,pose]'
+	@touch $@
+
+$(STUDIO_VENV) $(STUDIO_VENV)/bin/label-studio: $(LABEL_STUDIO)
+
+$(LABEL_STUDIO):
+	@echo "installing Label Studio $(LABEL_STUDIO_VERSION) into $(STUDIO_VENV) (a minute or two)"
+	@$(PYTHON) -m venv $(STUDIO_VENV)
+	@$(STUDIO_VENV)/bin/$(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
+	@touch $@

@@ -1,0 +1,249 @@
+"""`prelabel bench pose`: whole-body pose here and through plain rtmlib in a loop, timed."""
+
+import io
+import platform
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import dataclass
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from statistics import median
+from time import perf_counter
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from prelabel.predictors.sessions import Outputs, Runtime, Session
+    from prelabel.predictors.wholebody import WholeBodyModels
+    from prelabel.types import Float32Array, UInt8Array
+
+PEOPLE = (1, 4, 16)
+IMAGE_HW = (1080, 1920)
+PERSON_WH = (220, 560)
+MODELS = ("embedded", "balanced", "lightweight")
+BUSY_LOOP = "while True: pass"
+
+
+def pose(
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 5,
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="embedded, balanced, lightweight.")
+    ] = None,
+    people: Annotated[
+        list[int] | None, typer.Option("--people", min=1, help="Persons per image.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    busy: Annotated[
+        bool, typer.Option(help="Keep one core busy with another process meanwhile.")
+    ] = False,
+) -> None:
+    """Time detector and pose per image against rtmlib, on the same weights and boxes.
+
+    Balanced and lightweight are architecture-equal twins with random weights, which cost the same
+    time as the real ones. Both sides look for people and are then given the same boxes.
+    """
+    import numpy as np
+
+    photo = np.random.default_rng(0).integers(0, 256, (*IMAGE_HW, 3), np.uint8)
+    print(_method(runs, device, busy=busy))
+    print(f"{'models':<12} {'people':>6} {'way':<24} {'median ms':>9} {'slowest':>8}", end="")
+    print(f" {'against rtmlib':>14} {'in the models':>13}")
+    with tempfile.TemporaryDirectory() as folder, _one_core_taken(busy):
+        for name in models or MODELS:
+            ways = list(_ways(name, Path(folder), device))
+            for count in people or PEOPLE:
+                _print_rows(f"{name:<12} {count:>6}", ways, photo, _boxes(count), runs)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """One way to look at an image, and how many seconds of it the models have taken so far."""
+
+    name: str
+    look: Callable[["UInt8Array", "Float32Array"], None]
+    seconds_in_models: Callable[[], float] = lambda: 0.0
+
+
+class _TimedSession:
+    """A session that adds up how long it runs."""
+
+    def __init__(self, session: "Session") -> None:
+        self.seconds = 0.0
+        self.device, self.reason = session.device, session.reason
+        self.input_shape = session.input_shape
+        self._session = session
+
+    def run(self, inputs: "Float32Array") -> "Outputs":
+        started = perf_counter()
+        try:
+            return self._session.run(inputs)
+        finally:
+            self.seconds += perf_counter() - started
+
+
+def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
+    from prelabel.predictors.sessions import Runtime, usable_cores
+
+    files = _models(name, folder)
+    yield _rtmlib(files, device)
+    cores = usable_cores()
+    yield _prelabel("prelabel", files, Runtime(device=device, threads=cores))
+    if device == "cpu" and find_spec("openvino"):
+        for precision in ("fp32", "bf16"):
+            runtime = Runtime("openvino", device, cores, precision)
+            yield _prelabel(f"prelabel openvino {precision}", files, runtime)
+
+
+def _models(name: str, folder: Path) -> "WholeBodyModels":
+    """The embedded models, or twins of a mode's that are written into `folder`."""
+    from prelabel.predictors import random_pose
+    from prelabel.predictors.modes import MODES, detector_named
+    from prelabel.predictors.pose_settings import PoseSettings
+    from prelabel.predictors.sessions import require_known
+    from prelabel.predictors.wholebody import PoseModel, WholeBodyModels, embedded_models
+
+    require_known("--models", name, MODELS)
+    if name == "embedded":
+        return embedded_models(PoseSettings.of({}))
+    mode = MODES[name]
+    detector, pose = folder / f"yolox_{name}.onnx", folder / f"rtmw_{name}.onnx"
+    light = name == "lightweight"
+    random_pose.write_yolox(
+        detector,
+        depth=0.33 if light else 0.67,
+        width=0.375 if light else 0.75,
+        side=mode.detector_side,
+    )
+    random_pose.write_rtmw(
+        pose,
+        depth=0.67 if light else 1.0,
+        width=0.75 if light else 1.0,
+        input_hw=mode.pose_input_hw,
+    )
+    return WholeBodyModels(
+        detector,
+        detector_named(detector.name, side=mode.detector_side, rectangular=True),
+        pose,
+        PoseModel(mode.pose_input_hw, scores="logits"),
+    )
+
+
+def _prelabel(name: str, files: "WholeBodyModels", runtime: "Runtime") -> _Way:
+    import numpy as np
+
+    from prelabel.predictors.backends import open_session
+    from prelabel.predictors.person_detector import People
+    from prelabel.predictors.wholebody import PoseEstimator
+    from prelabel.types import Image
+
+    side = files.detector.side
+    detector = _TimedSession(open_session(files.detector_path, runtime, (side, side)))
+    pose = _TimedSession(open_session(files.pose_path, runtime, files.pose.input_hw))
+    if pose.reason:
+        name = f"{name} ({pose.device}!)"
+    estimator = PoseEstimator(files, detector, pose, name)
+
+    def look(pixels_rgb: "UInt8Array", boxes_xyxy: "Float32Array") -> None:
+        image = Image(pixels_rgb)
+        estimator.people([image])
+        people = People(boxes_xyxy, np.ones(len(boxes_xyxy), np.float32))
+        estimator.poses_of([image], [people], min_score=0.3)
+
+    return _Way(name, look, lambda: detector.seconds + pose.seconds)
+
+
+def _rtmlib(files: "WholeBodyModels", device: str) -> _Way:
+    """Plain rtmlib as its own `Wholebody` calls it, with its own sessions."""
+    from prelabel.errors import MissingPackage
+
+    try:
+        import rtmlib
+    except ImportError as error:
+        raise MissingPackage(
+            "rtmlib",
+            "there is nothing to compare with",
+            "Run pip install --no-deps rtmlib==0.0.16.",
+        ) from error
+    detectors = {"yolox": rtmlib.YOLOX, "rtmdet": rtmlib.RTMDet}
+    square = (files.detector.side, files.detector.side)
+    with redirect_stdout(io.StringIO()):  # it prints what it loads
+        detector = detectors[files.detector.family](str(files.detector_path), square, device=device)
+        pose = rtmlib.RTMPose(str(files.pose_path), files.pose.input_hw[::-1], device=device)
+
+    def look(pixels_bgr: "UInt8Array", boxes_xyxy: "Float32Array") -> None:
+        detector(pixels_bgr)
+        pose(pixels_bgr, boxes_xyxy)
+
+    return _Way("rtmlib in a loop", look)
+
+
+def _boxes(count: int) -> "Float32Array":
+    """Boxes of people standing all over the image."""
+    import numpy as np
+
+    corners = np.random.default_rng(count).uniform(
+        (0, 0), (IMAGE_HW[1] - PERSON_WH[0], IMAGE_HW[0] - PERSON_WH[1]), (count, 2)
+    )
+    return np.concatenate([corners, corners + PERSON_WH], 1).astype(np.float32)
+
+
+def _print_rows(
+    start: str, ways: list[_Way], photo: "UInt8Array", boxes: "Float32Array", runs: int
+) -> None:
+    """Time the ways in turn, so that what else the machine does meets all of them alike."""
+    seconds: list[list[float]] = [[] for _ in ways]
+    shares: list[list[float]] = [[] for _ in ways]
+    for turn in range(runs + 1):
+        for number, way in enumerate(ways):
+            before, started = way.seconds_in_models(), perf_counter()
+            way.look(photo, boxes)
+            took = perf_counter() - started
+            if turn > 0:  # the first turn warms up
+                seconds[number].append(took)
+                shares[number].append((way.seconds_in_models() - before) / took)
+    first = median(seconds[0])
+    for way, took_all, share in zip(ways, seconds, shares, strict=True):
+        took = median(took_all)
+        inside = f"{median(share):.1%}" if any(share) else ""
+        print(
+            f"{start} {way.name:<24} {took * 1e3:>9.0f} {max(took_all) * 1e3:>8.0f} "
+            f"{first / took:>13.2f}x {inside:>13}",
+            flush=True,
+        )
+
+
+@contextmanager
+def _one_core_taken(wanted: bool) -> Iterator[None]:
+    """Another process that computes without end, where wanted."""
+    if not wanted:
+        yield
+        return
+    process = subprocess.Popen([sys.executable, "-c", BUSY_LOOP])  # noqa: S603 - our own loop
+    try:
+        yield
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _method(runs: int, device: str, *, busy: bool) -> str:
+    from prelabel.predictors.sessions import usable_cores
+
+    packages = ["onnxruntime", "rtmlib", "numpy"]
+    packages += ["openvino"] if find_spec("openvino") else []
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    others = "with another process busy on one core" if busy else "nothing else started"
+    height, width = IMAGE_HW
+    return f"""\
+Milliseconds from an image in memory to its keypoints: detector once, pose for each person.
+Machine: {platform.system()} {platform.machine()}, {usable_cores()} cores, {others}; \
+Python {platform.python_version()}, {versions}.
+Image: noise of {width} x {height}; persons are boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
+for every way. Device: {device}. Rows of one block take turns: one run each to warm up, then {runs}
+timed. Embedded: real weights. Balanced, lightweight: rtmlib's architectures, random weights.
+"""

@@ -1,0 +1,54 @@
+"""`prelabel demo`: a pre-annotated project in a Label Studio of its own; `make demo` calls it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def demo(
+    *,
+    frames: Annotated[
+        Path, typer.Option(help="Folder of JPEG frames of one sequence.", exists=True)
+    ] = Path("examples/demo/frames"),
+    planted: Annotated[
+        Path, typer.Option(help="What was planted in which frame, for --check.")
+    ] = Path("examples/demo/planted.json"),
+    data_dir: Annotated[Path, typer.Option(help="Label Studio's data and the logs.")] = Path(
+        ".prelabel/demo"
+    ),
+    port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
+    backend_port: Annotated[int, typer.Option(help="Port of the backend.")] = 9090,
+    check: Annotated[
+        bool,
+        typer.Option("--check", help="On free ports and new data: verify, report and end."),
+    ] = False,
+    boxes_predictor: Annotated[
+        str, typer.Option(help="What finds the boxes; grounding-dino fetches its weights.")
+    ] = "opencv-fallback",
+    label_studio: Annotated[
+        Path | None,
+        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
+    ] = None,
+) -> None:
+    """Show prelabel at work: start everything, pre-annotate a short sequence, stay up."""
+    from prelabel.launch.demo import Demo, check_once, keep_up
+    from prelabel.launch.label_studio import find_executable
+    from prelabel.launch.processes import free_port
+    from prelabel.logs import configure
+
+    configure("WARNING", "console")
+
+    wanted = Demo(
+        frames_dir=frames,
+        data_dir=data_dir,
+        logs_dir=data_dir / ("check-logs" if check else "logs"),
+        label_studio=find_executable(label_studio),
+        label_studio_url=f"http://localhost:{free_port() if check else port}",
+        backend_url=f"http://127.0.0.1:{free_port() if check else backend_port}",
+        boxes_predictor=boxes_predictor,
+    )
+    if not check:
+        keep_up(wanted, print)
+    elif not check_once(wanted, planted, print):
+        raise typer.Exit(1)

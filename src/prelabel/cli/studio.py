@@ -1,0 +1,51 @@
+"""`prelabel studio`: the backend, warmed up, and Label Studio beside it, until Ctrl-C."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def studio(
+    context: typer.Context,
+    *,
+    port: Annotated[int, typer.Option("--port", "-p", help="Port of Label Studio.")] = 8080,
+    backend_url: Annotated[
+        str, typer.Option(help="The backend, used if it answers and else started.")
+    ] = "http://127.0.0.1:9090",
+    username: Annotated[
+        str | None, typer.Option(help="First user of Label Studio; default LABEL_STUDIO_USERNAME.")
+    ] = None,
+    password: Annotated[
+        str | None, typer.Option(help="Its password; default LABEL_STUDIO_PASSWORD.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(help="Label Studio's data; default: where it puts it itself.")
+    ] = None,
+    image: Annotated[Path | None, typer.Option(help="Frame to warm up with.", exists=True)] = None,
+    label_studio: Annotated[
+        Path | None,
+        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
+    ] = None,
+    logs: Annotated[Path, typer.Option(help="Folder for both logs.")] = Path(".prelabel/logs"),
+) -> None:
+    """Start or reuse backend and Label Studio; other options go to `label-studio start`."""
+    from prelabel.launch.studio import Studio, keep_up
+    from prelabel.logs import configure
+    from prelabel.settings import load
+
+    settings = load(label_studio_username=username, label_studio_password=password)
+    configure(settings.log_level, settings.log_format)
+    keep_up(
+        Studio(
+            label_studio_url=f"http://localhost:{port}",
+            backend_url=backend_url.rstrip("/"),
+            label_studio=label_studio,
+            data_dir=data_dir,
+            logs_dir=logs,
+            arguments=tuple(context.args),
+        ),
+        settings,
+        image.read_bytes() if image else None,
+        print,
+    )

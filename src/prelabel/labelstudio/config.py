@@ -1,0 +1,168 @@
+"""The project's label config: XML in, checked tags out."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from xml.etree.ElementTree import Element, ParseError
+
+from defusedxml import DefusedXmlException
+from defusedxml.ElementTree import fromstring
+
+from prelabel.errors import ImageMissing, InvalidRequest
+
+_CHOICE_TAGS = ("Label", "Choice")
+
+
+@dataclass(frozen=True, slots=True)
+class Label:
+    """One `<Label>` or `<Choice>` of a control.
+
+    Attributes:
+        value: Its `value` attribute, as the annotator reads it.
+        alias: Its `alias` attribute, or None.
+        attributes: All its attributes, prelabel's own and other backends' among them.
+    """
+
+    value: str
+    alias: str | None
+    attributes: Mapping[str, str]
+
+    @property
+    def stored(self) -> str:
+        """The string that Label Studio stores in results: the alias where there is one."""
+        return self.alias or self.value
+
+    @property
+    def predicted_values(self) -> tuple[str, ...]:
+        """Comma-separated `predicted_values`: model classes or phrases that mean this label."""
+        listed = self.attributes.get("predicted_values", "").split(",")
+        return tuple(word.strip() for word in listed if word.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """A control tag: something an annotator can draw or choose.
+
+    Attributes:
+        tag: Its XML name, for example "RectangleLabels".
+        name: What results call `from_name`.
+        to_name: The object tag that it works on.
+        labels: Its labels or choices, in order.
+        attributes: All its attributes.
+    """
+
+    tag: str
+    name: str
+    to_name: str
+    labels: tuple[Label, ...]
+    attributes: Mapping[str, str]
+
+    @property
+    def result_type(self) -> str:
+        """What results of this control call `type`."""
+        return self.tag.lower()
+
+    @property
+    def per_region(self) -> bool:
+        """Whether it describes a region rather than the whole task."""
+        return self.attributes.get("perRegion", "").lower() == "true"
+
+    def only_for(self, attribute: str) -> frozenset[str]:
+        """The comma-separated names in `whenTagName` or `whenLabelValue`; empty means any."""
+        listed = self.attributes.get(attribute, "").split(",")
+        return frozenset(name.strip() for name in listed if name.strip())
+
+
+@dataclass(frozen=True, slots=True)
+class ImageTag:
+    """An `<Image>` tag.
+
+    Attributes:
+        name: What results call `to_name`.
+        value: The `value` or `valueList` attribute, for example "$image".
+        is_list: Whether the task holds a list of images (`valueList`).
+    """
+
+    name: str
+    value: str
+    is_list: bool
+
+    def uris(self, data: Mapping[str, object]) -> tuple[str, ...]:
+        """The image URIs that a task's data holds for this tag, in page order.
+
+        Raises:
+            ImageMissing: The data has no text under the key that the tag names.
+        """
+        found: object = data
+        for key in self.value.removeprefix("$").split("."):
+            found = found.get(key) if isinstance(found, Mapping) else None
+        if not self.value.startswith("$"):
+            found = self.value
+        pages = found if isinstance(found, list) else [found]
+        uris = tuple(page for page in pages if isinstance(page, str) and page.strip())
+        if len(uris) != len(pages) or (len(uris) > 1 and not self.is_list):
+            raise ImageMissing(
+                f"task data key {self.value!r}",
+                f"holds no image address (the data has the keys {', '.join(data) or 'none'})",
+                "Let the value of <Image> in the label config name the key that holds it.",
+            )
+        return uris
+
+
+@dataclass(frozen=True, slots=True)
+class LabelConfig:
+    """All image and control tags of a project, in document order."""
+
+    images: tuple[ImageTag, ...]
+    controls: tuple[Control, ...]
+
+    def image(self, name: str) -> ImageTag | None:
+        """The image tag of this name."""
+        return next((tag for tag in self.images if tag.name == name), None)
+
+    def control(self, name: str) -> Control | None:
+        """The control of this name."""
+        return next((control for control in self.controls if control.name == name), None)
+
+
+def parse(xml: str) -> LabelConfig:
+    """Read a label config.
+
+    Raises:
+        InvalidRequest: It is not well-formed XML, or defines XML entities.
+    """
+    try:
+        root = fromstring(xml, forbid_dtd=True)
+    except (ParseError, DefusedXmlException, ValueError) as error:
+        raise InvalidRequest(
+            "label config", f"is not XML that can be read ({error})", "Correct it in the project."
+        ) from error
+    images, controls = [], []
+    for element in root.iter():
+        name = element.get("name")
+        if name and element.tag == "Image":
+            listed = element.get("valueList")
+            value = listed or element.get("value") or ""
+            images.append(ImageTag(name, value, is_list=listed is not None))
+        elif name and element.get("toName"):
+            controls.append(_control(element))
+    return LabelConfig(tuple(images), tuple(controls))
+
+
+def normalised(text: str) -> str:
+    """A label in the form in which labels are compared: lower case, words joined by "_"."""
+    return "_".join(text.lower().replace("-", " ").replace("_", " ").split())
+
+
+def _control(element: Element) -> Control:
+    labels = tuple(
+        Label(child.get("value", ""), child.get("alias"), dict(child.attrib))
+        for child in element.iter()
+        if child.tag in _CHOICE_TAGS and child.get("value")
+    )
+    return Control(
+        tag=element.tag,
+        name=element.get("name", ""),
+        to_name=element.get("toName", ""),
+        labels=labels,
+        attributes=dict(element.attrib),
+    )

@@ -1,0 +1,192 @@
+"""The requests that Label Studio sends to an ML backend, and the answers it expects.
+
+Shapes were checked against Label Studio 1.23.2. Every request may carry more fields than these;
+they are ignored. Fields that Label Studio sends as null are null here too.
+"""
+
+import json
+from typing import Annotated, Any, Self, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from prelabel.errors import InvalidRequest
+from prelabel.labelstudio.tasks import Task
+
+Message = TypeVar("Message", bound="Request")
+
+
+def _as_list(value: object) -> object:
+    return [value] if isinstance(value, dict) else value
+
+
+def _as_object(value: object) -> object:
+    """`extra_params` comes as an object through the API and as text from the settings page."""
+    if isinstance(value, str):
+        try:
+            return json.loads(value)
+        except ValueError:
+            return value
+    return value
+
+
+def _project_number(value: object) -> object:
+    """Project 7 is `7` in webhooks, `"7.1699999999"` elsewhere, an object in events."""
+    if isinstance(value, dict):
+        value = value.get("id")
+    if isinstance(value, str):
+        value = value.partition(".")[0]
+    return value if value not in ("", None) else None
+
+
+Project = Annotated[int | str | None, BeforeValidator(_project_number)]
+
+
+class Request(BaseModel):
+    """What all requests share: unknown fields are ignored, an empty body is an empty object."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    @classmethod
+    def read(cls, body: bytes) -> Self:
+        """Parse a request body.
+
+        Raises:
+            InvalidRequest: It is not JSON of this shape; the message names the first wrong field.
+        """
+        try:
+            return cls.model_validate_json(body or b"{}")
+        except ValidationError as error:
+            first = error.errors(include_url=False, include_input=False)[0]
+            field = ".".join(str(step) for step in first["loc"]) or "request body"
+            raise InvalidRequest(field, first["msg"], "Send JSON as described at /docs.") from error
+
+
+class PredictParams(BaseModel):
+    """Project credentials for media, and what an annotator just drew, where they did."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    login: str | None = None
+    password: str | None = None
+    context: dict[str, Any] | None = None
+
+
+class PredictRequest(Request):
+    """Body of `POST /predict`."""
+
+    tasks: Annotated[list[Task], BeforeValidator(_as_list)]
+    project: Project = None
+    label_config: str | None = None
+    params: PredictParams | None = None
+
+    @property
+    def context(self) -> dict[str, Any]:
+        """What the annotator drew in an interactive call; empty otherwise."""
+        return (self.params.context if self.params else None) or {}
+
+
+class SetupRequest(Request):
+    """Body of `POST /setup`."""
+
+    project: Project = None
+    label_config: str | None = Field(default=None, alias="schema")
+    hostname: str | None = None
+    access_token: str | None = Field(default=None, repr=False)
+    extra_params: Annotated[Any, BeforeValidator(_as_object)] = None
+
+
+class EventRequest(Request):
+    """Body of `POST /webhook`, and, with `event` for `action`, of `POST /fit`."""
+
+    action: str
+    project: Project = None
+
+
+class FitRequest(Request):
+    """Body of `POST /fit`."""
+
+    event: str
+    data: dict[str, Any] = Field(default_factory=dict)
+
+
+class TrainRequest(Request):
+    """Body of `POST /train`."""
+
+    project: Project = None
+
+
+class ValidateRequest(Request):
+    """Body of `POST /validate`."""
+
+    config: str
+
+
+class JobStatusRequest(Request):
+    """Body of `POST /job_status`."""
+
+    job: str | int
+
+
+class PredictionMessage(BaseModel):
+    """One prediction of one task."""
+
+    result: list[dict[str, Any]]
+    score: float = Field(ge=0, le=1)
+    model_version: str
+
+
+class PredictAnswer(BaseModel):
+    """Answer of `POST /predict`: one entry per task, in order.
+
+    An empty list stands for a task that failed or was not reached: Label Studio stores nothing
+    and asks again. A prediction with an empty result means "looked, found nothing" and is stored.
+    """
+
+    results: list[PredictionMessage | list[PredictionMessage]]
+
+
+class SetupAnswer(BaseModel):
+    """Answer of `POST /setup`."""
+
+    model_version: str
+    warnings: list[str] = []
+
+
+class VersionsAnswer(BaseModel):
+    """Answer of `GET /versions`."""
+
+    versions: list[str]
+
+
+class ValidateAnswer(BaseModel):
+    """Answer of `POST /validate`."""
+
+    valid: bool
+    model_version: str
+    warnings: list[str]
+
+
+class EventAnswer(BaseModel):
+    """Answer of `POST /webhook`, `/fit` and `/train`."""
+
+    status: str
+    job: str | None = None
+    message: str = ""
+
+
+class JobStatusAnswer(BaseModel):
+    """Answer of `POST /job_status`."""
+
+    job_status: str
+
+
+BODIES: tuple[type[Request], ...] = (
+    PredictRequest,
+    SetupRequest,
+    EventRequest,
+    FitRequest,
+    TrainRequest,
+    ValidateRequest,
+    JobStatusRequest,
+)
+"""All request bodies, for the OpenAPI description."""

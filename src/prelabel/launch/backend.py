@@ -1,0 +1,168 @@
+"""The prelabel backend as a child process, and the first prediction that makes it ready."""
+
+import base64
+import io
+import sysconfig
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx2
+from PIL import Image
+
+from prelabel.errors import LoginRefused, ModelError, OperatorError
+from prelabel.launch.label_studio import host_and_port
+from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, port_is_taken
+from prelabel.settings import Settings
+
+NAME = "prelabel backend"
+PROJECT = "warm-up"
+"""The project under which the backend counts warm-ups."""
+START_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class WarmUp:
+    """What the first prediction showed.
+
+    Attributes:
+        seconds: How long it took, with loading the model.
+        model_version: What answered.
+        reasons: Why a fallback answers instead of what was wanted; empty where none does.
+    """
+
+    seconds: float
+    model_version: str
+    reasons: tuple[str, ...]
+
+
+def start(url: str, *, log_path: Path, environment: Mapping[str, str]) -> Child:
+    """Start `prelabel serve` on the host and port of `url` and wait until it answers.
+
+    Args:
+        url: Where it will answer, for example "http://127.0.0.1:9090".
+        log_path: Where its output goes.
+        environment: Settings for it, by their environment names.
+
+    Raises:
+        OperatorError: The port is taken, or it did not come up.
+    """
+    host, port = host_and_port(url)
+    if port_is_taken(host, port):
+        raise OperatorError(
+            f"port {port}", "another program uses it", "Stop that program or choose a port."
+        )
+    program = str(Path(sysconfig.get_path("scripts")) / "prelabel")
+    command = [program, "serve", "--host", host, "--port", str(port)]
+    child = Child.start(NAME, command, log_path=log_path, environment=environment)
+    try:
+        child.wait_until_answers(f"{url}/health", timeout_s=START_TIMEOUT_S)
+    except BaseException:
+        child.stop()
+        raise
+    return child
+
+
+def is_running(url: str) -> bool:
+    """Whether a prelabel backend answers at `url`."""
+    try:
+        health = httpx2.get(f"{url}/health", timeout=PROBE_TIMEOUT_S).json()
+    except (httpx2.TransportError, ValueError):
+        return False
+    return isinstance(health, dict) and "model_loaded" in health
+
+
+def warm_up(
+    url: str, picture: bytes, *, auth: tuple[str, str] | None = None, timeout_s: float = 900.0
+) -> WarmUp:
+    """Have the backend load its model and predict one picture.
+
+    The server answers each request in its own time budget; while the model is still loading, that
+    answer is "not reached", and the picture is sent again.
+
+    Args:
+        url: The backend.
+        picture: An image file's bytes: PNG or JPEG.
+        auth: User and password, where the backend asks for them.
+        timeout_s: How long to go on.
+
+    Raises:
+        OperatorError: Nothing answers at `url`.
+        LoginRefused: The backend wants other credentials.
+        ModelError: It could not predict the picture; the cause is its own.
+    """
+    begin = time.monotonic()
+    uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    body = {"tasks": [{"id": 1, "data": {"image": uri}}], "project": PROJECT}
+    prediction = None
+    with httpx2.Client(base_url=url, auth=auth, timeout=timeout_s) as client:
+        failed_before, _ = _failures(client)
+        while not prediction:
+            prediction = _ask(client, "POST", "/predict", body)["results"][0]
+            failed, reason = _failures(client)
+            if not prediction and (failed > failed_before or time.monotonic() - begin > timeout_s):
+                raise ModelError(f"warm-up at {url}", reason, "Read the backend's log.")
+        health = _ask(client, "GET", "/health")
+    seconds = time.monotonic() - begin
+    return WarmUp(seconds, str(prediction["model_version"]), tuple(_reasons(health)))
+
+
+def story(warm: WarmUp) -> list[str]:
+    """A warm-up in lines for a terminal."""
+    ready = f"backend: warm after {warm.seconds:.1f} s; {warm.model_version} answers"
+    return [ready, *(f"backend: {reason}" for reason in warm.reasons)]
+
+
+def plain_picture() -> bytes:
+    """A JPEG of a usual frame size, for a warm-up without a frame at hand."""
+    drawn = io.BytesIO()
+    Image.radial_gradient("L").resize((1280, 720)).convert("RGB").save(drawn, "JPEG")
+    return drawn.getvalue()
+
+
+def credentials(settings: Settings) -> tuple[str, str] | None:
+    """User and password of the backend, where the settings have them."""
+    if not settings.basic_auth_user:
+        return None
+    return settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()
+
+
+def _ask(client: httpx2.Client, method: str, path: str, body: object = None) -> dict[str, Any]:
+    try:
+        answer = client.request(method, path, json=body)
+    except httpx2.TransportError as error:
+        raise OperatorError(
+            f"backend at {client.base_url}",
+            f"does not answer ({error})",
+            "Start it with `prelabel serve`, or name its address with --url.",
+        ) from error
+    if answer.status_code == httpx2.codes.UNAUTHORIZED:
+        raise LoginRefused(
+            f"backend at {client.base_url}",
+            "wants a user and a password",
+            "Set BASIC_AUTH_USER and BASIC_AUTH_PASS as the backend has them.",
+        )
+    if not answer.is_success:
+        raise ModelError(
+            f"{method} {path} at {client.base_url}",
+            f"answered {answer.status_code}: {answer.text[:300]}",
+            "Read the backend's log.",
+        )
+    found: dict[str, Any] = answer.json()
+    return found
+
+
+def _failures(client: httpx2.Client) -> tuple[int, str]:
+    """How many warm-ups failed since the backend started, and why the last one did."""
+    for project in _ask(client, "GET", "/status")["projects"]:
+        if project["project"] == PROJECT and project["last_failures"]:
+            return int(project["failed"]), str(project["last_failures"][0]["reason"])
+    return 0, ""
+
+
+def _reasons(health: Mapping[str, Any]) -> list[str]:
+    """Why each predictor that is not the one wanted answers all the same."""
+    parts = health.get("predictors", {}).values()
+    return [str(part["reason"]) for part in parts if part.get("reason")]

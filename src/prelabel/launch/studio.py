@@ -1,0 +1,115 @@
+"""An annotator's day: the backend, warmed up, and Label Studio beside it, until Ctrl-C."""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from prelabel.errors import LoginRefused
+from prelabel.labelstudio_api.login import login_with_password
+from prelabel.launch import backend, label_studio
+from prelabel.launch.processes import Child, ending_on_signals, watch
+from prelabel.settings import Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Studio:
+    """What to run, and where.
+
+    Attributes:
+        label_studio_url: Where Label Studio answers, or is to.
+        backend_url: Where the backend answers, or is to.
+        label_studio: The `label-studio` program; None: looked for.
+        data_dir: Label Studio's data; None: where it puts it by itself.
+        logs_dir: Where the logs of what we start go.
+        arguments: More arguments for `label-studio start`.
+    """
+
+    label_studio_url: str
+    backend_url: str
+    label_studio: Path | None
+    data_dir: Path | None
+    logs_dir: Path
+    arguments: tuple[str, ...] = ()
+
+
+def keep_up(studio: Studio, settings: Settings, picture: bytes | None, say: Say) -> None:
+    """Start what does not answer yet, warm the backend up, and stay until Ctrl-C.
+
+    Returns at once where both were running before: there is nothing to look after.
+
+    Raises:
+        PrelabelError: Something did not start; what was started before it is stopped.
+    """
+    with ending_on_signals(), ExitStack() as started:
+        try:
+            children = [*_label_studio(studio, settings, started, say)]
+            children += _backend(studio, settings, started, say)
+            auth = backend.credentials(settings)
+            warm = backend.warm_up(
+                studio.backend_url, picture or backend.plain_picture(), auth=auth
+            )
+            for line in backend.story(warm):
+                say(line)
+            say(f"Label Studio: {studio.label_studio_url}   backend: {studio.backend_url}")
+            if children:
+                say(f"logs: {studio.logs_dir}   Ctrl-C stops what was started here")
+                watch(children)
+        except KeyboardInterrupt:
+            say("stopping")
+
+
+def _label_studio(studio: Studio, settings: Settings, started: ExitStack, say: Say) -> list[Child]:
+    if label_studio.is_running(studio.label_studio_url):
+        say(f"Label Studio: already at {studio.label_studio_url}")
+        return []
+    username = settings.label_studio_username
+    password = settings.label_studio_password.get_secret_value()
+    installation = label_studio.Installation(
+        label_studio.find_executable(studio.label_studio),
+        data_dir=studio.data_dir,
+        files_root=settings.local_files_document_root,
+        first_user=label_studio.FirstUser(username, password) if username and password else None,
+        arguments=studio.arguments,
+    )
+    say("Label Studio: starting (the first start makes its database: a minute or so)")
+    child = installation.start(
+        studio.label_studio_url, log_path=studio.logs_dir / "label-studio.log"
+    )
+    started.enter_context(child)
+    child.wait_until_answers(
+        f"{studio.label_studio_url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S
+    )
+    return [child]
+
+
+def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -> list[Child]:
+    if backend.is_running(studio.backend_url):
+        say(f"backend: already at {studio.backend_url}")
+        return []
+    url = settings.label_studio_url or studio.label_studio_url
+    environment = {"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": _token(url, settings, say)}
+    child = backend.start(
+        studio.backend_url, log_path=studio.logs_dir / "backend.log", environment=environment
+    )
+    started.enter_context(child)
+    return [child]
+
+
+def _token(url: str, settings: Settings, say: Say) -> str:
+    """The token that the backend fetches uploaded images with; "" where none is to be had."""
+    token = settings.label_studio_api_key.get_secret_value()
+    password = settings.label_studio_password.get_secret_value()
+    if token or not (settings.label_studio_username and password):
+        reason = "" if token else "neither a token nor a login is set"
+    else:
+        try:
+            return login_with_password(url, settings.label_studio_username, password)
+        except LoginRefused as error:
+            reason = str(error)
+    if reason:
+        say(f"backend: cannot fetch uploaded images: {reason}")
+        say("backend: set LABEL_STUDIO_API_KEY to a token from Account & Settings, then restart")
+    return token

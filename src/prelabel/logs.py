@@ -1,0 +1,58 @@
+"""How the server logs: one event a line, on standard error."""
+
+import logging
+import sys
+from typing import Literal
+
+import structlog
+
+from prelabel.settings import Settings
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+
+def configure(level: str, style: Literal["console", "json"]) -> None:
+    """Set up structlog, and standard logging for the libraries, once per process."""
+    # Plain tracebacks: the pretty ones print local variables, and with them tokens.
+    renderers: list[structlog.typing.Processor] = (
+        [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+        if style == "json"
+        else [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
+    )
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *renderers,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level]),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        cache_logger_on_first_use=True,
+    )
+    logging.basicConfig(
+        level=max(logging.WARNING, logging.getLevelNamesMapping()[level]),
+        format="%(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    # Its messages name every address that is fetched, with the signatures in their queries.
+    logging.getLogger("httpx2").setLevel(logging.WARNING)
+
+
+def say(settings: Settings) -> None:
+    """Say where the server listens, and warn of an open door."""
+    log = structlog.get_logger("prelabel")
+    log.info("serving", address=f"http://{settings.bind_address}:{settings.port}")
+    protected = (
+        (settings.basic_auth_user and settings.basic_auth_pass.get_secret_value())
+        or settings.api_token.get_secret_value()
+        or settings.secret_path.get_secret_value()
+    )
+    if settings.bind_address not in _LOOPBACK and not protected:
+        log.warning(
+            "anyone who can reach this address can use it; "
+            "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or listen on 127.0.0.1"
+        )

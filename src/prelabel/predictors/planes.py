@@ -1,0 +1,38 @@
+"""Byte pixels to the normalised float planes that models take.
+
+A channel of bytes has 256 values: a table is faster than arithmetic, and made in float64 it holds
+the very numbers that rtmlib feeds its models.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prelabel.types import Float32Array, UInt8Array
+
+
+def normalisation(means: Sequence[float], deviations: Sequence[float]) -> Float32Array:
+    """Tables (3, 256): for each channel what each byte becomes."""
+    tables = [
+        ((np.arange(256) - mean) / deviation).astype(np.float32)
+        for mean, deviation in zip(means, deviations, strict=True)
+    ]
+    return np.stack(tables)
+
+
+def planes(images: Sequence[UInt8Array], tables: Float32Array, *, swap: bool) -> Float32Array:
+    """Images (H, W, 3) of one size as (N, 3, H, W), each channel through its table.
+
+    Args:
+        images: At least one.
+        tables: (3, 256), in the order of the result's channels.
+        swap: Turn the channels around, from RGB to BGR.
+    """
+    import cv2  # noqa: PLC0415 - the server imports this module at its start
+
+    result = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
+    for image, channels in zip(images, result, strict=True):
+        order = (2, 1, 0) if swap else (0, 1, 2)
+        for channel, source, table in zip(channels, order, tables, strict=True):
+            cv2.LUT(cv2.extractChannel(image, source), table, channel)
+    return result

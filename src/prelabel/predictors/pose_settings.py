@@ -1,0 +1,127 @@
+"""The settings of the pose predictors, read from their environment names and checked."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from prelabel.errors import SettingsError
+from prelabel.predictors.modes import MODES
+from prelabel.predictors.registry import fingerprint
+from prelabel.predictors.sessions import Runtime, require_known, usable_cores
+from prelabel.predictors.simcc import ChannelOrder
+
+DEFAULTS: dict[str, Any] = {
+    "MODE": "balanced",  # which pair of rtmlib's models
+    "BACKEND": "onnxruntime",  # or openvino, opencv; BACKEND_TYPE is another name for it
+    "DEVICE": "cpu",
+    "CONFIDENCE_THRESHOLD": 0.3,  # keypoints under it count as not found
+    "MODEL_DIR": "",  # where model files are kept; "" is a folder in the user's cache
+    "ALLOW_DOWNLOADS": True,  # whether a missing model file may be fetched
+    "MODEL_MIRROR": "",  # address of a mirror of the model host, asked first
+    "POSE_DETECTOR": "",  # a detector of one's own instead of the mode's, .onnx or .zip
+    "POSE_MODEL": "",  # a pose model of one's own instead of the mode's
+    "POSE_CHANNEL_ORDER": "rgb",  # "bgr" feeds pose models what rtmlib feeds them
+    "POSE_DETECTOR_SHAPE": "rectangular",  # "square" pads as rtmlib does
+    "POSE_PRECISION": "fp32",  # "bf16": half the time on CPUs that have it, with openvino
+    "POSE_THREADS": 0,  # CPU threads of one run; 0 is cores divided by WORKERS
+    "WORKERS": 1,
+}
+"""Environment names and their defaults."""
+
+_CHANGE_THE_ANSWER = (
+    "CONFIDENCE_THRESHOLD",
+    "POSE_DETECTOR",
+    "POSE_MODEL",
+    "POSE_CHANNEL_ORDER",
+    "POSE_DETECTOR_SHAPE",
+    "POSE_PRECISION",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseSettings:
+    """What the pose predictors are told; see `DEFAULTS` for the meaning of each value.
+
+    Attributes:
+        mode: One of `modes.MODES`.
+        runtime: What runs the models, and on what.
+        min_score: Keypoint threshold in 0..1.
+        model_dir: Where model files are kept.
+        allow_downloads: Whether a missing file may be fetched.
+        mirror: Address of a mirror of the model host that is asked first, or "".
+        detector_file: Path or URL of a detector of one's own, or "".
+        pose_file: Path or URL of a pose model of one's own, or "".
+        channel_order: What pose models are fed.
+        rectangular_detector: Whether a detector with a free input size is spared the padding.
+        fingerprint: "" where every setting that changes an answer has its default.
+    """
+
+    mode: str
+    runtime: Runtime
+    min_score: float
+    model_dir: Path
+    allow_downloads: bool
+    mirror: str
+    detector_file: str
+    pose_file: str
+    channel_order: ChannelOrder
+    rectangular_detector: bool
+    fingerprint: str
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> "PoseSettings":
+        """Settings from `options`, keyed by environment name; what is absent has its default.
+
+        Raises:
+            SettingsError: A value cannot be used.
+        """
+        given = {key: value for key, value in options.items() if value not in (None, "")}
+        given.setdefault("BACKEND", given.get("BACKEND_TYPE", DEFAULTS["BACKEND"]))
+        values = {key: given.get(key, default) for key, default in DEFAULTS.items()}
+        require_known("MODE", values["MODE"], tuple(MODES))
+        require_known("POSE_CHANNEL_ORDER", values["POSE_CHANNEL_ORDER"], ("rgb", "bgr"))
+        require_known("POSE_DETECTOR_SHAPE", values["POSE_DETECTOR_SHAPE"], _SHAPES)
+        threads = int(_number(values, "POSE_THREADS"))
+        workers = max(int(_number(values, "WORKERS")), 1)
+        return cls(
+            mode=values["MODE"],
+            runtime=Runtime(
+                backend=values["BACKEND"],
+                device=values["DEVICE"],
+                threads=threads or max(usable_cores() // workers, 1),
+                precision=values["POSE_PRECISION"],
+            ),
+            min_score=_number(values, "CONFIDENCE_THRESHOLD"),
+            model_dir=Path(values["MODEL_DIR"] or default_model_dir()),
+            allow_downloads=_truth(values, "ALLOW_DOWNLOADS"),
+            mirror=str(values["MODEL_MIRROR"]),
+            detector_file=str(values["POSE_DETECTOR"]),
+            pose_file=str(values["POSE_MODEL"]),
+            channel_order=values["POSE_CHANNEL_ORDER"],
+            rectangular_detector=values["POSE_DETECTOR_SHAPE"] == "rectangular",
+            fingerprint=fingerprint({key: values[key] for key in _CHANGE_THE_ANSWER}, DEFAULTS),
+        )
+
+
+def default_model_dir() -> Path:
+    """The folder for model files in the user's cache."""
+    return Path.home() / ".cache" / "prelabel" / "models"
+
+
+_SHAPES = ("rectangular", "square")
+
+
+def _number(values: Mapping[str, Any], key: str) -> float:
+    try:
+        return float(values[key])
+    except ValueError as error:
+        raise SettingsError(
+            key, f"{values[key]!r} is not a number", "Set it to a number."
+        ) from error
+
+
+def _truth(values: Mapping[str, Any], key: str) -> bool:
+    value = str(values[key]).lower()
+    require_known(key, value, ("true", "false", "1", "0"))
+    return value in ("true", "1")

@@ -1,0 +1,127 @@
+"""What an opened ONNX model is, and how it is run."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import structlog
+from numpy.typing import NDArray
+
+from prelabel.errors import OutOfMemory, SettingsError
+from prelabel.types import Float32Array
+
+log = structlog.get_logger(__name__)
+
+BACKENDS = ("onnxruntime", "openvino", "opencv")
+PRECISIONS = ("fp32", "bf16")
+DEVICES = ("cpu", "cuda", "mps", "gpu", "npu")
+
+Outputs = list[NDArray[Any]]
+
+
+def usable_cores() -> int:
+    """Cores that this process may run on."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def require_known(setting: str, value: str, known: tuple[str, ...]) -> None:
+    """Raise SettingsError unless the setting's value is one of `known`."""
+    if value not in known:
+        raise SettingsError(setting, f"{value!r} is unknown", f"Set it to {' or '.join(known)}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What runs the models, and on what.
+
+    Attributes:
+        backend: One of `BACKENDS`.
+        device: One of `DEVICES`; `cuda:1` names the second card.
+        threads: CPU threads of one run. Workers times threads should be the number of cores.
+        precision: One of `PRECISIONS`; bf16 takes about half the time on CPUs that have it, with
+            OpenVINO, and moves keypoints: those of the embedded models by 1 to 5 pixels in the
+            median of our photos, single ones much further.
+
+    Raises:
+        SettingsError: A value is unknown, or the backend cannot do the precision.
+    """
+
+    backend: str = "onnxruntime"
+    device: str = "cpu"
+    threads: int = 1
+    precision: str = "fp32"
+
+    def __post_init__(self) -> None:
+        require_known("BACKEND", self.backend, BACKENDS)
+        require_known("DEVICE", self.device.partition(":")[0], DEVICES)
+        require_known("POSE_PRECISION", self.precision, PRECISIONS)
+        if self.threads < 1:
+            raise SettingsError(
+                "POSE_THREADS", f"{self.threads} is not a number of threads", "Set it to 1 or more."
+            )
+        if self.precision == "bf16" and self.backend != "openvino":
+            raise SettingsError(
+                "POSE_PRECISION",
+                f"{self.backend} has no bf16",
+                "Set BACKEND=openvino, or POSE_PRECISION=fp32.",
+            )
+
+
+class Session(Protocol):
+    """An opened model. `run` may be called from several threads at once."""
+
+    @property
+    def device(self) -> str:
+        """Where it runs, which is the CPU where the device asked for could not be had."""
+
+    @property
+    def reason(self) -> str:
+        """Why it runs elsewhere or otherwise than asked, or ""."""
+
+    @property
+    def input_shape(self) -> tuple[int | None, ...]:
+        """(batch, 3, H, W) as the file fixes it; None where a size is free."""
+
+    def run(self, inputs: Float32Array) -> Outputs:
+        """Outputs in the file's order for `inputs` (batch, 3, H, W).
+
+        Raises:
+            ModelError: The run failed; OutOfMemory where the device had no room.
+        """
+
+
+def run_in_batches(session: Session, inputs: Float32Array, size: int) -> Iterator[Outputs]:
+    """Run `inputs` (N, 3, H, W) in batches of at most `size`, as large as the device has room for.
+
+    Yields:
+        The outputs of each batch, in order; those of a batch that was too large for the device
+        come as the outputs of its halves.
+    """
+    size = session.input_shape[0] or size
+    start = 0
+    while start < len(inputs):
+        batch = inputs[start : start + size]
+        try:
+            outputs = session.run(batch)
+        except OutOfMemory:
+            if len(batch) == 1:
+                raise
+            size = len(batch) // 2
+            log.warning("pose_batch_halved", device=session.device, batch=size)
+            continue
+        yield outputs
+        start += len(batch)
+
+
+def probe(session: Session, probe_hw: tuple[int, int]) -> None:
+    """Run the model once on zeros: warms it up, and finds a device or a model that does not work.
+
+    Raises:
+        ModelError: It does not work.
+    """
+    batch, _, height, width = session.input_shape
+    session.run(np.zeros((batch or 1, 3, height or probe_hw[0], width or probe_hw[1]), np.float32))

@@ -1,0 +1,68 @@
+"""The ASGI application: routes, guard, CORS and errors put together."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from fastapi import FastAPI, Request
+from fastapi.middleware.cors import CORSMiddleware
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from prelabel import __version__
+from prelabel.errors import PrelabelError
+from prelabel.server.guard import Credentials, Guard
+from prelabel.server.problems import http_problem, problem, request_id_of
+from prelabel.server.routes import describe_bodies, routes
+from prelabel.server.service import Service
+from prelabel.settings import Settings
+
+
+def make_app(service: Service, settings: Settings) -> FastAPI:
+    """The application that serves a service."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        yield
+        service.close()
+
+    app = FastAPI(
+        title="prelabel",
+        version=__version__,
+        description="ML backend for Label Studio.",
+        lifespan=lifespan,
+    )
+    app.include_router(routes(service))
+    describe_bodies(app)
+    app.add_exception_handler(PrelabelError, _named)
+    app.add_exception_handler(HTTPException, _http)
+    app.add_middleware(
+        Guard,
+        credentials=Credentials(
+            user=settings.basic_auth_user,
+            password=settings.basic_auth_pass.get_secret_value(),
+            token=settings.api_token.get_secret_value(),
+            path=settings.secret_path.get_secret_value().strip("/"),
+        ),
+        rate_limit=settings.rate_limit,
+        max_body_mb=settings.max_body_mb,
+        answered=service.metrics.answered,
+    )
+    if settings.cors_origins:  # outermost, because a preflight request carries no password
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=settings.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["*"],
+            expose_headers=["X-Request-ID", "Retry-After"],
+        )
+    return app
+
+
+async def _named(request: Request, error: Exception) -> Response:
+    assert isinstance(error, PrelabelError)
+    return problem(error, request_id_of(request))
+
+
+async def _http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    return http_problem(error.status_code, str(error.detail), request_id_of(request))

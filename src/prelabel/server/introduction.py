@@ -1,0 +1,60 @@
+"""A Label Studio that introduces itself in `/setup`, and how far its word is believed.
+
+Label Studio sends its own address and a token with each set-up. Believing any address would let
+every caller point prelabel at a private one. The address is believed where it is the caller's
+own: its host must resolve to the address that the request came from.
+"""
+
+import ipaddress
+import socket
+from dataclasses import dataclass, field
+from urllib.parse import urlsplit
+
+from prelabel.errors import LoginRefused
+from prelabel.labelstudio_api.login import TokenAuth
+from prelabel.media.references import Origin
+
+
+@dataclass(frozen=True, slots=True)
+class Introduction:
+    """What a `/setup` request says of its sender.
+
+    Attributes:
+        url: Where it says Label Studio is.
+        token: The token it handed over.
+        caller: The address that the request came from.
+    """
+
+    url: str
+    token: str = field(repr=False)
+    caller: str
+
+    def origin(self) -> Origin | None:
+        """The Label Studio that introduced itself, or None where it is not to be believed.
+
+        Looks the host up, so it may take seconds.
+        """
+        host = urlsplit(self.url).hostname
+        if not host or not self.url.startswith(("http://", "https://")):
+            return None
+        try:
+            addresses = {row[4][0] for row in socket.getaddrinfo(host, None)}
+            caller = ipaddress.ip_address(self.caller)
+        except (OSError, ValueError):
+            return None
+        if not any(_same(ipaddress.ip_address(address), caller) for address in addresses):
+            return None
+        return Origin(self.url.rstrip("/"), self._auth())
+
+    def _auth(self) -> TokenAuth | None:
+        try:
+            return TokenAuth(self.url, self.token) if self.token else None
+        except LoginRefused:  # images that need no token can still be had
+            return None
+
+
+def _same(
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address,
+    caller: ipaddress.IPv4Address | ipaddress.IPv6Address,
+) -> bool:
+    return address == caller or (address.is_loopback and caller.is_loopback)

@@ -1,0 +1,94 @@
+"""What the server remembers of each project: how to reach its images, and how it went."""
+
+from collections import Counter, OrderedDict, deque
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import Lock
+
+from prelabel.errors import NotReached
+from prelabel.pipeline import Outcome, Prediction
+from prelabel.server.introduction import Introduction
+
+_MOST_PROJECTS = 1000
+_LAST_FAILURES = 20
+
+
+@dataclass(slots=True)
+class Project:
+    """One project, as seen since the server started.
+
+    Attributes:
+        key: Its number in Label Studio, as text.
+        label_config: As last set up.
+        introduction: Who sent the last set-up, in its own words.
+        counts: Tasks by outcome: predicted, empty, failed, not_reached.
+        failures: The last failures: time, request id, task and reason.
+    """
+
+    key: str
+    label_config: str = ""
+    introduction: Introduction | None = None
+    counts: Counter[str] = field(default_factory=Counter)
+    failures: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST_FAILURES))
+
+
+class Projects:
+    """All projects seen, the least recently seen forgotten first. Safe for several threads."""
+
+    def __init__(self) -> None:
+        self._known: OrderedDict[str, Project] = OrderedDict()
+        self._lock = Lock()
+
+    def get(self, key: int | str | None) -> Project:
+        """The project of this number; a new one where it was not seen before."""
+        name = "" if key is None else str(key)
+        with self._lock:
+            project = self._known.setdefault(name, Project(name))
+            self._known.move_to_end(name)
+            if len(self._known) > _MOST_PROJECTS:
+                self._known.popitem(last=False)
+            return project
+
+    def all(self) -> list[Project]:
+        """All projects, the latest seen first."""
+        with self._lock:
+            return list(reversed(self._known.values()))
+
+    def record(self, project: Project, task: str, outcome: Outcome, request_id: str) -> None:
+        """Count one task's outcome and keep the reason of a failure."""
+        kind = kind_of(outcome)
+        with self._lock:
+            project.counts[kind] += 1
+            if not isinstance(outcome, Prediction):
+                project.failures.append(
+                    {
+                        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+                        "request_id": request_id,
+                        "task": task,
+                        "reason": str(outcome),
+                    }
+                )
+
+    def report(self) -> list[dict[str, object]]:
+        """All projects with their counts and last failures, the latest seen first."""
+        with self._lock:
+            return [
+                {
+                    "project": project.key or "(none given)",
+                    "asked": project.counts.total(),
+                    **{kind: project.counts[kind] for kind in KINDS},
+                    "last_failures": list(project.failures)[::-1],
+                }
+                for project in reversed(self._known.values())
+            ]
+
+
+KINDS = ("predicted", "empty", "failed", "not_reached")
+"""How a task can end: with regions, looked at without finding any, with an error, or not."""
+
+
+def kind_of(outcome: Outcome) -> str:
+    """Which of `KINDS` an outcome is."""
+    if isinstance(outcome, Prediction):
+        return "predicted" if outcome.result else "empty"
+    return "not_reached" if isinstance(outcome, NotReached) else "failed"

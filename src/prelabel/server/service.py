@@ -1,0 +1,211 @@
+"""What the routes do: set up, predict, tell how it goes. Knows no HTTP."""
+
+import asyncio
+import time
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import structlog
+
+from prelabel import __version__
+from prelabel.errors import NotReached
+from prelabel.labelstudio.messages import PredictRequest, SetupRequest
+from prelabel.labelstudio.regions import prompt_texts
+from prelabel.labelstudio.tasks import Task
+from prelabel.media.references import Origin
+from prelabel.pipeline import Access, Outcome, Prediction, Studio, predict_tasks
+from prelabel.plan import Plan, Predictors, make_plan
+from prelabel.runtime.deadline import Deadline
+from prelabel.server.introduction import Introduction
+from prelabel.server.metrics import Metrics
+from prelabel.server.projects import Project, Projects, kind_of
+
+log = structlog.get_logger(__name__)
+
+_MOST_PLANS = 256
+_ANSWER_MARGIN_S = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A predict request with all that is known of its project."""
+
+    tasks: Sequence[Task]
+    plan: Plan
+    project: Project
+    login: str | None
+    password: str | None
+    interactive: bool
+
+
+class Service:
+    """The backend behind the routes.
+
+    Args:
+        predictors: What finds things.
+        studio: Where images come from.
+        origin: The configured Label Studio; None where none is.
+        deadline_s: Time in which `predict` answers.
+        threads: Predict requests that are worked on at a time.
+    """
+
+    def __init__(
+        self,
+        predictors: Predictors,
+        studio: Studio,
+        *,
+        origin: Origin | None,
+        deadline_s: float,
+        threads: int,
+    ) -> None:
+        self.projects = Projects()
+        self.metrics = Metrics()
+        self._predictors = predictors
+        self._studio = studio
+        self._origin = origin
+        self._deadline_s = deadline_s
+        self._runners = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._started = time.monotonic()
+        self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
+
+    def set_up(self, request: SetupRequest, introduction: Introduction | None) -> Plan:
+        """Remember a project's label config and say what will answer it.
+
+        Args:
+            request: What Label Studio says of the project.
+            introduction: Who sent it, in its own words.
+        """
+        project = self.projects.get(request.project)
+        plan: Plan = self.plan_for(
+            request.label_config or project.label_config or default_label_config()
+        )
+        project.label_config = request.label_config or project.label_config
+        project.introduction = introduction or project.introduction
+        return plan
+
+    async def predict(self, request: PredictRequest, request_id: str) -> list[Any]:
+        """Answer a predict request in time: one entry per task, in order.
+
+        A task that failed or was not reached gets `[]`; in an interactive call, where the editor
+        needs an object, an empty result.
+        """
+        deadline = Deadline.after(self._deadline_s)
+        asked = self._understand(request)
+        outcomes = await self._outcomes(asked, deadline)
+        for task, outcome in zip(asked.tasks, outcomes, strict=True):
+            self.projects.record(asked.project, str(task), outcome, request_id)
+            self.metrics.predicted(kind_of(outcome))
+        _log_failures(outcomes)
+        return [_entry(outcome, asked) for outcome in outcomes]
+
+    def health(self) -> dict[str, object]:
+        """What `GET /health` tells; never waits."""
+        boxes = self._predictors.boxes
+        health = {"name": boxes.name, **boxes.health()}
+        return {
+            "status": "ok",
+            "model_loaded": bool(health.get("loaded")),
+            "version": __version__,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "predictors": {"boxes": health},
+        }
+
+    def versions(self) -> list[str]:
+        """The model versions of the default project and of all projects that were set up."""
+        configs = {project.label_config for project in self.projects.all() if project.label_config}
+        plans: list[Plan] = [self.plan_for(xml) for xml in configs | {default_label_config()}]
+        return sorted({plan.model_version for plan in plans if plan.steps})
+
+    def close(self) -> None:
+        """Begin no new work and let go of the threads."""
+        self._runners.shutdown(wait=False, cancel_futures=True)
+
+    def _understand(self, request: PredictRequest) -> Asked:
+        project = self.projects.get(request.project)
+        config = request.label_config or project.label_config or default_label_config()
+        plan: Plan = self.plan_for(config)
+        typed = prompt_texts(request.context.get("result") or ())
+        params = request.params
+        return Asked(
+            tasks=request.tasks,
+            plan=plan.typed(typed) if typed else plan,
+            project=project,
+            login=params.login if params else None,
+            password=params.password if params else None,
+            interactive=bool(request.context),
+        )
+
+    def _origin_for(self, project: Project) -> Origin | None:
+        """The configured Label Studio, else the one that introduced itself, if believable."""
+        if self._origin is not None or project.introduction is None:
+            return self._origin
+        return project.introduction.origin()
+
+    async def _outcomes(self, asked: Asked, deadline: Deadline) -> list[Outcome]:
+        """One outcome per task; what has none at the deadline was not reached."""
+        reached: dict[int, Outcome] = {}
+
+        def run() -> None:
+            access = Access(asked.login, asked.password, self._origin_for(asked.project))
+            steps = predict_tasks(asked.tasks, asked.plan, self._studio, access, deadline)
+            for index, outcome in steps:
+                reached[index] = outcome  # noqa: PERF403 - read from outside at the deadline
+
+        if asked.plan.steps:
+            running = asyncio.get_running_loop().run_in_executor(self._runners, run)
+            running.add_done_callback(_log_crash)
+            await asyncio.wait({running}, timeout=deadline.remaining_s() + _ANSWER_MARGIN_S)
+        else:
+            run()
+        done = dict(reached)
+        return [
+            done.get(index) or _not_reached(task, deadline)
+            for index, task in enumerate(asked.tasks)
+        ]
+
+
+@lru_cache(1)
+def default_label_config() -> str:
+    """The label config that prelabel ships, for callers that send none."""
+    return files("prelabel").joinpath("label_configs/body_distortion.xml").read_text("utf-8")
+
+
+def _entry(outcome: Outcome, asked: Asked) -> Any:
+    if isinstance(outcome, Prediction):
+        return {
+            "result": outcome.result,
+            "score": outcome.score,
+            "model_version": outcome.model_version,
+        }
+    if asked.interactive:
+        return {"result": [], "score": 0.0, "model_version": asked.plan.model_version}
+    return []
+
+
+def _not_reached(task: Task, deadline: Deadline) -> NotReached:
+    return NotReached(
+        str(task),
+        f"the time budget of {deadline.budget_s:g} s ended before its turn",
+        "Retrieve predictions again: tasks that are done are not asked for twice.",
+    )
+
+
+def _log_failures(outcomes: Sequence[Outcome]) -> None:
+    """One line per kind of failure, so that ten thousand broken links are not as many lines."""
+    reasons: dict[str, list[Outcome]] = {}
+    for outcome in outcomes:
+        if not isinstance(outcome, Prediction):
+            reasons.setdefault(type(outcome).__name__, []).append(outcome)
+    for kind, failures in reasons.items():
+        first = str(failures[0])
+        log.warning("tasks without prediction", kind=kind, tasks=len(failures), first=first)
+
+
+def _log_crash(running: "asyncio.Future[None]") -> None:
+    """A defect of ours must not cost the tasks that are done, but must be seen."""
+    if not running.cancelled() and running.exception() is not None:
+        log.error("predict crashed", exc_info=running.exception())

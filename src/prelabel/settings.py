@@ -1,0 +1,201 @@
+"""All settings in one place: flag > environment > `.env` > `prelabel.toml` > default.
+
+Each setting has one name: upper case in the environment and `.env`, lower case in
+`prelabel.toml`. This is the only module that reads the environment.
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from prelabel.errors import SettingsError
+
+Words = Annotated[tuple[str, ...], NoDecode]
+"""A list written with commas."""
+
+
+def _named(*names: str) -> AliasChoices:
+    return AliasChoices(*names)
+
+
+class Settings(BaseSettings):
+    """Everything that can be set, with its default. The field descriptions are the docs."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env",
+        toml_file="prelabel.toml",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
+    )
+
+    # Server
+    bind_address: str = Field("127.0.0.1", description="Address to listen on.")
+    port: int = Field(9090, ge=0, le=65535, description="Port to listen on.")
+    workers: int = Field(1, ge=1, description="Server processes; each loads its own models.")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="How much is logged."
+    )
+    log_format: Literal["console", "json"] = Field("console", description="How it is logged.")
+    basic_auth_user: str = Field("", description="User that callers must give; empty for none.")
+    basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that goes with it.")
+    api_token: SecretStr = Field(
+        SecretStr(""), description="Token that callers may give as `Authorization: Bearer`."
+    )
+    secret_path: SecretStr = Field(
+        SecretStr(""),
+        description="Path prefix that stands for the password, for webhooks that carry none: "
+        "with `s3cret`, attach `http://host:9090/s3cret`.",
+    )
+    cors_origins: Words = Field((), description="Origins whose pages may call; `*` for all.")
+    rate_limit: str = Field(
+        "", description="Requests per caller, such as `600/minute`; empty for no limit."
+    )
+    max_body_mb: int = Field(256, ge=1, description="Largest request body, in MB.")
+    predict_deadline_seconds: float = Field(
+        85.0, gt=0, description="Time in which `/predict` answers; Label Studio waits 100 s."
+    )
+    predict_threads: int = Field(8, ge=1, description="Predict requests worked on at a time.")
+
+    # Label Studio
+    label_studio_url: str = Field("", description="Where Label Studio is, with its sub-path.")
+    label_studio_api_key: SecretStr = Field(
+        SecretStr(""),
+        validation_alias=_named(
+            "label_studio_api_key", "label_studio_api_token", "label_studio_access_token"
+        ),
+        description="Personal access token or legacy token "
+        "(also read: `LABEL_STUDIO_API_TOKEN`, `LABEL_STUDIO_ACCESS_TOKEN`).",
+    )
+    label_studio_username: str = Field("", description="Login of `connect` and `studio`.")
+    label_studio_password: SecretStr = Field(SecretStr(""), description="Its password.")
+    label_studio_aliases: Words = Field(
+        (), description="Further addresses under which task data names the same Label Studio."
+    )
+    verify_ssl: bool | str = Field(
+        True, description="Whether certificates are checked, or a file of authorities to trust."
+    )
+
+    # Images
+    local_files_document_root: Path | None = Field(
+        None,
+        validation_alias=_named(
+            "local_files_document_root", "label_studio_local_files_document_root"
+        ),
+        description="Folder that `/data/local-files/?d=` is read from; unset asks Label Studio.",
+    )
+    fetch_allowed_hosts: Words = Field(
+        (), description="Private hosts, addresses or networks that images may come from."
+    )
+    fetch_timeout_seconds: float = Field(30.0, gt=0, description="Time for one image in all.")
+    fetch_connect_timeout_seconds: float = Field(5.0, gt=0, description="Time to connect.")
+    fetch_max_redirects: int = Field(5, ge=0, description="Redirects followed per image.")
+    fetch_threads: int = Field(16, ge=1, description="Images fetched at a time.")
+    max_image_mb: int = Field(64, ge=1, description="Largest image file, in MB.")
+    max_image_megapixels: float = Field(50.0, gt=0, description="Largest image, in megapixels.")
+    image_cache_mb: int = Field(128, ge=0, description="Decoded images kept in memory, in MB.")
+
+    # Boxes
+    boxes_predictor: str = Field("grounding-dino", description="Predictor of boxes, by name.")
+    grounding_dino_model_id: str = Field(
+        "IDEA-Research/grounding-dino-tiny", description="Hub id or local folder of the model."
+    )
+    grounding_dino_device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:1` or `mps`.")
+    grounding_dino_box_threshold: float = Field(
+        0.22, ge=0, le=1, description="Lowest score of a box."
+    )
+    grounding_dino_text_threshold: float = Field(
+        0.20, ge=0, le=1, description="Lowest score of the phrase that names a box."
+    )
+    grounding_dino_max_detections: int = Field(20, ge=1, description="Most boxes per image.")
+    grounding_dino_short_edge: int | None = Field(
+        None, ge=224, description="Short edge the model sees, px; unset: 480 on CPU, 800 on GPU."
+    )
+    grounding_dino_autocast: Literal["auto", "on", "off"] = Field(
+        "auto", description="16-bit arithmetic where the device has it."
+    )
+    grounding_dino_batch_size: int | None = Field(
+        None, ge=1, description="Images per run; unset: 1 on CPU, more on GPU."
+    )
+    yunet_model_path: Path | None = Field(
+        None, description="YuNet face detector for `body_part` of the OpenCV detector."
+    )
+    allow_downloads: bool = Field(True, description="Whether model weights may be fetched.")
+
+    @field_validator("cors_origins", "label_studio_aliases", "fetch_allowed_hosts", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(word.strip() for word in value.split(",") if word.strip())
+        return value
+
+    @field_validator("log_level", mode="before")
+    @classmethod
+    def _upper(cls, value: object) -> object:
+        return value.upper() if isinstance(value, str) else value
+
+    @field_validator("verify_ssl", mode="before")
+    @classmethod
+    def _truth(cls, value: object) -> object:
+        words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
+        return words.get(value.lower(), value) if isinstance(value, str) else value
+
+    @field_validator("label_studio_url")
+    @classmethod
+    def _has_scheme(cls, value: str) -> str:
+        if value and not value.startswith(("http://", "https://")):
+            raise ValueError("needs http:// or https:// in front")
+        return value.rstrip("/")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The order of precedence, first wins."""
+        del file_secret_settings
+        toml = TomlConfigSettingsSource(settings_cls)
+        return init_settings, env_settings, dotenv_settings, toml
+
+    def options(self) -> dict[str, Any]:
+        """All values keyed by environment name, as predictor factories are given them."""
+        return {name.upper(): value for name, value in self}
+
+
+def load(**flags: Any) -> Settings:
+    """Read the settings; flags that are not None go before every other source.
+
+    Raises:
+        SettingsError: A value cannot be used; the message names the setting.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        raise SettingsError(
+            name, first["msg"], "Correct it in the environment, .env or prelabel.toml."
+        ) from error
+
+
+def hand_down(settings: Mapping[str, Any]) -> None:
+    """Write values into the environment, for worker processes that read it anew."""
+    for name, value in settings.items():
+        if value is not None:
+            os.environ[name.upper()] = str(value)

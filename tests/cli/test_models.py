@@ -1,0 +1,56 @@
+"""The command `prelabel models`."""
+
+import pytest
+from typer.testing import CliRunner
+
+from prelabel.cli.models import models
+from prelabel.errors import SettingsError, WeightsUnavailable
+from prelabel.predictors import modes
+
+pytest.importorskip("filelock", reason="pip install 'prelabel[pose]'")
+
+
+def run(*arguments, **environment):
+    return CliRunner().invoke(models, arguments, env=environment)
+
+
+def test_list_names_every_file_and_says_what_is_not_here(tmp_path):
+    result = run("list", "--model-dir", str(tmp_path))
+
+    assert result.exit_code == 0
+    assert result.output.count("not here") == 6
+    assert "nanodet_person.onnx" in result.output
+
+
+def test_where_prints_the_folder_of_the_setting(tmp_path):
+    result = run("where", MODEL_DIR=str(tmp_path))
+
+    assert result.output.splitlines()[0] == str(tmp_path)
+
+
+def test_verify_accepts_what_is_whole_and_names_what_is_damaged(tmp_path):
+    model = tmp_path / "pose.onnx"
+    model.write_bytes(b"model")
+    assert run("verify", "--model-dir", str(tmp_path)).exit_code == 0
+
+    (tmp_path / "pose.onnx.sha256").write_text("0" * 64)
+    result = run("verify", "--model-dir", str(tmp_path))
+
+    assert isinstance(result.exception, WeightsUnavailable)
+    assert str(model) in str(result.exception)
+
+
+def test_download_takes_what_lies_in_the_folder_and_fetches_the_rest(tmp_path):
+    for path in (modes.MODES["lightweight"].detector, modes.MODES["lightweight"].pose):
+        (tmp_path / modes.weights_file(path).onnx_name).write_bytes(b"model")
+
+    result = run("download", "lightweight", "--model-dir", str(tmp_path))
+
+    assert result.exit_code == 0
+    assert len(result.output.splitlines()) == 2
+
+
+def test_a_mode_that_does_not_exist_is_named():
+    result = run("download", "best")
+
+    assert isinstance(result.exception, SettingsError)

@@ -1,0 +1,187 @@
+"""A real Label Studio and a real backend, started once for all tests of this folder.
+
+Their logs, and the screenshots of the browser test, stay in `artefacts/`.
+"""
+
+import importlib
+import itertools
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+import httpx2
+import numpy as np
+import pytest
+from PIL import Image
+
+from prelabel.labelstudio.config import parse
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.login import login_with_password
+from prelabel.launch import backend as backends
+from prelabel.launch import label_studio
+from prelabel.launch.processes import free_port
+from prelabel.launch.verify import Frame, Verdict, verdict_on
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+DEMO = REPOSITORY / "examples" / "demo"
+LABEL_CONFIG = files("prelabel").joinpath("label_configs/body_distortion.xml").read_text("utf-8")
+USER = label_studio.FirstUser("annotator@example.com", "a-long-password")
+CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Label Studio with a backend beside it, and a client that is signed in."""
+
+    label_studio_url: str
+    backend_url: str
+    client: LabelStudio
+    token: str
+    user: label_studio.FirstUser
+    files_root: Path
+
+    def model_version(self, label_config: str = LABEL_CONFIG) -> str:
+        """What the backend's `/setup` answers."""
+        answer = httpx2.post(f"{self.backend_url}/setup", json={"schema": label_config})
+        return answer.raise_for_status().json()["model_version"]
+
+    def status(self, project_id: int) -> dict:
+        """What the backend tells about a project."""
+        report = httpx2.get(f"{self.backend_url}/status").raise_for_status().json()
+        return next(row for row in report["projects"] if row["project"] == str(project_id))
+
+
+@dataclass(frozen=True)
+class Project:
+    """A project of one test, attached to the backend."""
+
+    id: int
+    servers: Servers
+    backend_id: int
+
+    def upload(self, paths: Sequence[Path]) -> list[int]:
+        """Upload images; the ids of their tasks, in order."""
+        return self.servers.client.upload_files(self.id, paths)
+
+    def retrieve(self, task_ids: Sequence[int] | None = None) -> None:
+        """What the button Retrieve Predictions does."""
+        self.servers.client.retrieve_predictions(self.id, task_ids)
+
+    def predictions(self, task_ids: Sequence[int]) -> list[list[dict]]:
+        """The stored predictions of each task."""
+        return [self.servers.client.predictions(task_id) for task_id in task_ids]
+
+    def verdicts(self, frames: "DemoFrames", task_ids: Sequence[int]) -> list[Verdict]:
+        """What is wrong with each task's predictions, given what was planted in its frame."""
+        version, config = self.servers.model_version(), parse(LABEL_CONFIG)
+        return [
+            verdict_on(frames.frame(path, predictions), version, config)
+            for path, predictions in zip(frames.paths, self.predictions(task_ids), strict=True)
+        ]
+
+
+@dataclass(frozen=True)
+class DemoFrames:
+    """The demo's frames and what was planted in them."""
+
+    paths: list[Path]
+    planted: dict[str, list[dict]]
+
+    def frame(self, path: Path, predictions: list[dict]) -> Frame:
+        """One frame with the predictions of its task."""
+        boxes = [spot["box_xyxy"] for spot in self.planted.get(path.name, [])]
+        with Image.open(path) as picture:
+            image_hw = (picture.height, picture.width)
+        return Frame(path.name, image_hw, np.array(boxes, np.float32).reshape(-1, 4), predictions)
+
+
+def missing(thing: str, enable: str) -> None:
+    """Skip for a tool that is not here; in CI nothing is skipped for that."""
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"CI lacks {thing}; `{enable}` makes it")
+    pytest.skip(f"no {thing} here; `{enable}` makes it")
+
+
+@pytest.fixture(scope="session")
+def artefacts() -> Path:
+    folder = REPOSITORY / "artefacts"
+    (folder / "screenshots").mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def label_studio_program() -> Path:
+    given = os.environ.get("LABEL_STUDIO_EXECUTABLE")
+    program = Path(given or REPOSITORY / ".venv-labelstudio/bin/label-studio")
+    if not program.is_file():
+        missing("Label Studio", "make .venv-labelstudio")
+    return program
+
+
+@pytest.fixture(scope="session")
+def servers(label_studio_program, artefacts, tmp_path_factory) -> Iterator[Servers]:
+    files_root = tmp_path_factory.mktemp("served-files")
+    installation = label_studio.Installation(
+        label_studio_program,
+        data_dir=tmp_path_factory.mktemp("label-studio"),
+        files_root=files_root,
+        first_user=USER,
+    )
+    studio_url = f"http://localhost:{free_port()}"
+    backend_url = f"http://127.0.0.1:{free_port()}"
+    with installation.start(studio_url, log_path=artefacts / "label-studio.log") as studio:
+        studio.wait_until_answers(
+            f"{studio_url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S
+        )
+        token = login_with_password(studio_url, USER.username, USER.password)
+        settings = {
+            "LABEL_STUDIO_URL": studio_url,
+            "LABEL_STUDIO_API_KEY": token,
+            "BOXES_PREDICTOR": "opencv-fallback",
+        }
+        with (
+            backends.start(backend_url, log_path=artefacts / "backend.log", environment=settings),
+            LabelStudio(studio_url, token=token) as client,
+        ):
+            backends.warm_up(backend_url, backends.plain_picture())
+            yield Servers(studio_url, backend_url, client, token, USER, files_root)
+
+
+@pytest.fixture(scope="session")
+def project_numbers() -> Iterator[int]:
+    return itertools.count(1)
+
+
+@pytest.fixture
+def project(servers, project_numbers, request) -> Project:
+    """A new project with the shipped label config, attached to the backend."""
+    title = f"{next(project_numbers)} {request.node.name}"[:50]
+    made = servers.client.create_project(title, LABEL_CONFIG)
+    attached = servers.client.add_ml_backend(made["id"], servers.backend_url)
+    return Project(made["id"], servers, attached["id"])
+
+
+@pytest.fixture(scope="session")
+def demo_frames() -> DemoFrames:
+    planted = json.loads((DEMO / "planted.json").read_text())
+    return DemoFrames(sorted((DEMO / "frames").glob("*.jpg")), planted)
+
+
+@pytest.fixture(scope="session")
+def playwright_driver():
+    try:
+        return importlib.import_module("playwright.sync_api").sync_playwright
+    except ModuleNotFoundError:
+        missing("playwright", "make dev-install")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    found = next(filter(None, map(shutil.which, CHROMIUM_NAMES)), None)
+    if found is None:
+        missing("Chromium", "apt-get install chromium")
+    return found

@@ -1,0 +1,85 @@
+"""Requests in all the shapes in which they come."""
+
+import json
+
+import pytest
+
+from prelabel.errors import InvalidRequest
+from prelabel.labelstudio.messages import (
+    EventRequest,
+    PredictRequest,
+    SetupRequest,
+    TrainRequest,
+)
+
+
+def read(model, content):
+    return model.read(json.dumps(content).encode())
+
+
+def test_an_empty_body_is_an_empty_object():
+    assert SetupRequest.read(b"").label_config is None
+    assert TrainRequest.read(b"").project is None
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        (None, None),
+        ("", None),
+        (7, 7),
+        ("7", 7),
+        ("7.1699999999", 7),
+        ({"id": 7, "title": "x", "label_config": "<View/>"}, 7),
+        ({}, None),
+        ("abc", "abc"),
+    ],
+)
+def test_projects_come_as_numbers_texts_and_objects(project, expected):
+    number = read(EventRequest, {"action": "START_TRAINING", "project": project}).project
+    assert str(number) == str(expected)
+
+
+def test_tasks_come_as_a_list_or_as_one_object():
+    task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}], "junk": 1}
+    assert read(PredictRequest, {"tasks": [task, task]}).tasks[1].data == {"image": "a.png"}
+    assert [t.id for t in read(PredictRequest, {"tasks": task}).tasks] == [1]
+
+
+def test_context_may_be_missing_null_or_an_object():
+    for params in (None, {}, {"context": None}, {"context": {}}):
+        assert read(PredictRequest, {"tasks": [], "params": params}).context == {}
+    drawn = {"result": [{"type": "textarea"}]}
+    assert read(PredictRequest, {"tasks": [], "params": {"context": drawn}}).context == drawn
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, None), ('{"a": 1}', {"a": 1}), ({"a": 1}, {"a": 1}), ("not json", "not json")],
+)
+def test_extra_params_come_as_text_or_as_an_object(given, expected):
+    assert read(SetupRequest, {"extra_params": given}).extra_params == expected
+
+
+def test_tokens_do_not_show_in_the_text_of_a_request():
+    request = read(SetupRequest, {"schema": "<View/>", "access_token": "s3cret"})
+    assert request.label_config == "<View/>"
+    assert "s3cret" not in repr(request)
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        (b"{", "request body"),
+        (b"[]", "request body"),
+        (b"{}", "tasks"),
+        (b'{"tasks": 3}', "tasks"),
+        (b'{"tasks": [null]}', "tasks.0"),
+        (b'{"tasks": [{"data": []}]}', "tasks.0.data"),
+        (b"\xff\xfe", "request body"),
+    ],
+)
+def test_what_does_not_parse_names_the_field(body, field):
+    with pytest.raises(InvalidRequest) as caught:
+        PredictRequest.read(body)
+    assert caught.value.thing == field

@@ -1,0 +1,166 @@
+"""Regions: pixels to percent, and what is never sent."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from label_studio_sdk.label_interface import LabelInterface
+
+from prelabel.labelstudio.config import parse
+from prelabel.labelstudio.regions import (
+    Page,
+    PartChoice,
+    box_regions,
+    mean_score,
+    problems,
+    prompt_texts,
+)
+from prelabel.types import Detections
+
+XML = """
+<View>
+  <Image name="image" value="$image"/>
+  <RectangleLabels name="label" toName="image"><Label value="body_distortion"/></RectangleLabels>
+  <KeyPointLabels name="point" toName="image"><Label value="spot"/></KeyPointLabels>
+  <Choices name="body_part" toName="image" perRegion="true">
+    <Choice value="face"/><Choice value="other"/>
+  </Choices>
+</View>
+"""
+CONFIG = parse(XML)
+LABEL, POINT, CHOICES = CONFIG.controls
+PAGE = Page(height=200, width=400)
+
+
+def found(*rows, label="body_distortion", part=None):
+    boxes = np.array([row[:4] for row in rows], np.float32).reshape(-1, 4)
+    scores = np.array([row[4] for row in rows], np.float32)
+    count = len(rows)
+    return Detections(boxes, scores, (label,) * count, (part,) * count, "test")
+
+
+def choice(stored=None, labels=frozenset()):
+    return PartChoice(CHOICES, stored or {"face": "face", "other": "other"}, labels)
+
+
+def test_nothing_found_is_an_empty_result():
+    assert box_regions(found(), LABEL, choice(), PAGE) == []
+    assert mean_score([]) == 0.0
+
+
+def test_a_box_is_written_in_percent_with_its_part_under_the_same_id():
+    regions = box_regions(found((40, 20, 80, 120, 0.5), part="face"), LABEL, choice(), PAGE)
+    box, part = regions
+    assert box["value"] == {
+        "x": 10.0, "y": 10.0, "width": 10.0, "height": 50.0, "rotation": 0,
+        "rectanglelabels": ["body_distortion"],
+    }  # fmt: skip
+    assert (box["original_width"], box["original_height"], box["score"]) == (400, 200, 0.5)
+    assert box["meta"] == {"source": "test"}
+    assert part["id"] == box["id"]
+    assert (part["type"], part["value"]["choices"]) == ("choices", ["face"])
+    assert "item_index" not in box
+
+
+def test_an_unknown_part_becomes_other_and_is_left_out_where_the_config_has_no_other():
+    boxes = found((0, 0, 10, 10, 0.5), part="leg")
+    assert box_regions(boxes, LABEL, choice(), PAGE)[1]["value"]["choices"] == ["other"]
+    assert len(box_regions(boxes, LABEL, choice({"face": "face"}), PAGE)) == 1
+
+
+def test_a_choice_for_other_labels_is_not_filled():
+    boxes = found((0, 0, 10, 10, 0.5), part="face")
+    assert len(box_regions(boxes, LABEL, choice(labels=frozenset({"cat"})), PAGE)) == 1
+
+
+def test_keypoint_controls_get_the_centre_and_no_height():
+    (point,) = box_regions(found((40, 20, 80, 120, 0.5), label="spot"), POINT, None, PAGE)
+    assert point["value"] == {"x": 15.0, "y": 35.0, "width": 0.5, "keypointlabels": ["spot"]}
+
+
+def test_pages_of_a_list_carry_their_index():
+    (box,) = box_regions(found((0, 0, 10, 10, 0.5)), LABEL, None, Page(200, 400, 3))
+    assert box["item_index"] == 3
+
+
+side = st.floats(0, 1, width=32)
+
+
+@given(
+    side, side, side, side, st.floats(0, 1, width=32), st.integers(8, 9000), st.integers(8, 9000)
+)
+def test_whatever_is_found_passes_both_checks_and_comes_back_in_pixels(
+    x1, y1, x2, y2, score, width, height
+):
+    x1, x2 = sorted((x1 * width, x2 * width))
+    y1, y2 = sorted((y1 * height, y2 * height))
+    if np.float32(x2) <= np.float32(x1) or np.float32(y2) <= np.float32(y1):
+        return
+    regions = box_regions(
+        found((x1, y1, x2, y2, score), part="face"), LABEL, choice(), Page(height, width)
+    )
+    assert problems(regions, CONFIG) == []
+    value = regions[0]["value"]
+    assert value["x"] + value["width"] <= 100.0001
+    assert value["y"] + value["height"] <= 100.0001
+    tolerance = 2e-6 * max(width, height) + 1e-3
+    assert value["x"] / 100 * width == pytest.approx(x1, abs=tolerance)
+    assert (value["y"] + value["height"]) / 100 * height == pytest.approx(y2, abs=2 * tolerance)
+
+
+def test_label_studios_own_validation_agrees():
+    regions = box_regions(found((40, 20, 80, 120, 0.5), part="face"), LABEL, choice(), PAGE)
+    regions += box_regions(found((40, 20, 80, 120, 0.5), label="spot"), POINT, None, PAGE)
+    prediction = {"result": regions, "score": 0.5, "model_version": "test"}
+    assert LabelInterface(XML).validate_prediction(prediction)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"id": 7}, "id 7"),
+        ({"id": "a#b"}, "id 'a#b'"),
+        ({"from_name": "nowhere"}, "no control 'nowhere'"),
+        ({"to_name": "video"}, "to_name"),
+        ({"type": "choices"}, "type"),
+        ({"value": None}, "no value"),
+        ({"parentID": "gone"}, "parent 'gone'"),
+        ({"score": float("nan")}, "score"),
+        ({"score": 2.0}, "score"),
+        ({"original_width": None}, "original_width"),
+        ({"value": {"x": 1.0, "y": 1.0, "width": 1.0, "height": 1.0}}, "rectanglelabels None"),
+        (
+            {"value": {"x": 1.0, "y": 1.0, "width": 1.0, "height": 1.0, "rectanglelabels": ["x"]}},
+            "rectanglelabels",
+        ),
+        (
+            {"value": {"x": -1.0, "y": 1.0, "width": 1.0, "height": 101.0,
+                       "rectanglelabels": ["body_distortion"]}},
+            "percentage",
+        ),
+        (
+            {"value": {"x": 1.0, "y": 1.0, "width": 1.0, "rectanglelabels": ["body_distortion"]}},
+            "instead of",
+        ),
+    ],
+)  # fmt: skip
+def test_what_label_studio_would_drop_or_misdraw_is_named(change, reason):
+    (region,) = box_regions(found((0, 0, 40, 20, 0.5)), LABEL, None, PAGE)
+    assert any(reason in problem for problem in problems([region | change], CONFIG))
+
+
+def test_a_keypoint_with_a_height_is_named_because_it_is_drawn_as_a_rectangle():
+    (point,) = box_regions(found((0, 0, 40, 20, 0.5), label="spot"), POINT, None, PAGE)
+    point["value"]["height"] = 0.5
+    assert problems([point], CONFIG) == ["region 0: it has ['height', 'width', 'x', 'y'] instead "
+                                         "of ['width', 'x', 'y']"]  # fmt: skip
+
+
+def test_typed_prompts_are_read_from_text_areas_only():
+    results = [
+        {"type": "textarea", "value": {"text": ["cat", "dog"]}},
+        {"type": "textarea", "value": {"text": "bird"}},
+        {"type": "rectanglelabels", "value": {"text": ["no"]}},
+        {"type": "textarea"},
+    ]
+    assert prompt_texts(results) == ["cat", "dog", "bird"]

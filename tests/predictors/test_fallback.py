@@ -1,0 +1,87 @@
+"""The second predictor answers where the first cannot be loaded, and only then."""
+
+import numpy as np
+import pytest
+
+from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
+from prelabel.predictors import registry
+from prelabel.predictors.fallback import Fallback
+from prelabel.types import Ask, Detections, Image
+
+PICTURE = Image(np.zeros((8, 8, 3), np.uint8))
+NO_WEIGHTS = WeightsUnavailable("model", "is not here", "Download it.")
+
+
+class Scripted:
+    """Loads as it is told, and answers with its name."""
+
+    fingerprint = ""
+    wants_neighbours = False
+    batch_size = 1
+
+    def __init__(self, name, error=None):
+        self.name = name
+        self.error = error
+        self.loads = 0
+
+    def load(self):
+        self.loads += 1
+        if self.error:
+            raise self.error
+
+    def predict(self, images, ask):
+        self.load()
+        return [Detections.none(self.name) for _ in images]
+
+    def health(self):
+        return {"loaded": self.loads > 0}
+
+
+def test_the_first_answers_while_it_can():
+    fallback = Fallback(Scripted("first"), Scripted("second"))
+    (answer,) = fallback.predict([PICTURE], Ask())
+    assert answer.source == fallback.name == "first"
+    assert "reason" not in fallback.health()
+
+
+def test_the_second_answers_once_loading_failed_and_says_why():
+    first = Scripted("first", NO_WEIGHTS)
+    fallback = Fallback(first, Scripted("second"))
+    assert fallback.name == "first"
+    answers = [fallback.predict([PICTURE], Ask())[0].source for _ in range(3)]
+    assert answers == ["second"] * 3
+    assert first.loads == 1
+    assert fallback.name == "second"
+    assert "first cannot be used. model: is not here. Download it." in fallback.health()["reason"]
+
+
+def test_a_first_that_could_not_be_built_is_given_up_from_the_start():
+    error = MissingPackage("torch", "is not installed", "Install it.")
+    fallback = Fallback.given_up("grounding-dino", error, Scripted("second"))
+    assert fallback.name == "second"
+    assert "grounding-dino cannot be used" in fallback.health()["reason"]
+    assert fallback.predict([PICTURE], Ask())[0].source == "second"
+
+
+def test_where_the_second_cannot_be_loaded_either_the_error_comes_out():
+    fallback = Fallback(Scripted("first", NO_WEIGHTS), Scripted("second", NO_WEIGHTS))
+    for _ in range(2):
+        with pytest.raises(WeightsUnavailable):
+            fallback.predict([PICTURE], Ask())
+
+
+def test_built_ins_come_in_by_the_entry_point_door():
+    assert {"grounding-dino", "opencv-fallback"} <= set(registry.names())
+    assert registry.create("opencv-fallback", {}).name == "opencv-fallback"
+
+
+def test_an_unknown_predictor_names_the_known_ones():
+    with pytest.raises(SettingsError, match="opencv-fallback"):
+        registry.create("nope", {})
+
+
+def test_a_fingerprint_is_empty_for_defaults_and_changes_with_each_value():
+    assert registry.fingerprint({"a": 1}, {"a": 1}) == ""
+    one, other = registry.fingerprint({"a": 2}, {"a": 1}), registry.fingerprint({"a": 3}, {"a": 1})
+    assert one != other
+    assert one == registry.fingerprint({"a": 2, "b": 5}, {"a": 1, "b": 5})

@@ -1,0 +1,230 @@
+"""What runs the models, and what happens where it cannot."""
+
+import builtins
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
+from prelabel.predictors import backends
+from prelabel.predictors.backends import open_session
+from prelabel.predictors.pose_settings import PoseSettings
+from prelabel.predictors.sessions import Runtime, usable_cores
+from prelabel.predictors.simcc import crop_regions
+from prelabel.predictors.wholebody import build, build_embedded, embedded_folder
+from prelabel.types import Ask, Image
+
+onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'prelabel[pose]'")
+NANODET = embedded_folder() / "nanodet_person.onnx"
+EVERY_POINT = Ask(min_score=0)
+
+
+@pytest.fixture(autouse=True)
+def no_sessions_of_other_tests(monkeypatch):
+    monkeypatch.setattr(backends, "_opened", {})
+
+
+@pytest.fixture
+def astronaut(shared_data):
+    path = shared_data / "images" / "astronaut.png"
+    return Image(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+
+
+def without(monkeypatch, package):
+    real_import = builtins.__import__
+
+    def refuse(name, *args, **kwargs):
+        if name == package:
+            raise ImportError(name)
+        return real_import(name, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "__import__", refuse)
+
+
+@pytest.mark.parametrize(
+    ("options", "setting"),
+    [
+        ({"BACKEND": "tensorrt"}, "BACKEND"),
+        ({"BACKEND_TYPE": "tensorrt"}, "BACKEND"),
+        ({"DEVICE": "tpu"}, "DEVICE"),
+        ({"MODE": "best"}, "MODE"),
+        ({"POSE_CHANNEL_ORDER": "rbg"}, "POSE_CHANNEL_ORDER"),
+        ({"POSE_DETECTOR_SHAPE": "round"}, "POSE_DETECTOR_SHAPE"),
+        ({"POSE_PRECISION": "int8"}, "POSE_PRECISION"),
+        ({"POSE_PRECISION": "bf16"}, "POSE_PRECISION"),
+        ({"POSE_THREADS": -1}, "POSE_THREADS"),
+        ({"POSE_THREADS": "many"}, "POSE_THREADS"),
+        ({"CONFIDENCE_THRESHOLD": "high"}, "CONFIDENCE_THRESHOLD"),
+        ({"ALLOW_DOWNLOADS": "maybe"}, "ALLOW_DOWNLOADS"),
+    ],
+)
+def test_a_setting_that_cannot_be_used_is_named_at_once(options, setting):
+    with pytest.raises(SettingsError, match=setting):
+        build(options)
+
+
+def test_empty_settings_are_the_defaults():
+    settings = PoseSettings.of({"MODE": "", "CONFIDENCE_THRESHOLD": None})
+
+    assert settings == PoseSettings.of({})
+    assert settings.mode == "balanced"
+    assert settings.fingerprint == ""
+
+
+def test_a_threshold_of_zero_and_no_downloads_are_kept():
+    settings = PoseSettings.of({"CONFIDENCE_THRESHOLD": 0, "ALLOW_DOWNLOADS": False})
+
+    assert (settings.min_score, settings.allow_downloads) == (0, False)
+    assert settings.fingerprint
+
+
+def test_workers_times_threads_are_the_cores():
+    threads = PoseSettings.of({"WORKERS": 2}).runtime.threads
+
+    assert threads == max(usable_cores() // 2, 1)
+
+
+def test_where_things_run_does_not_change_the_fingerprint():
+    options = {"DEVICE": "cuda", "BACKEND": "openvino", "POSE_THREADS": 3, "MODEL_DIR": "/models"}
+
+    assert PoseSettings.of(options).fingerprint == ""
+
+
+def test_a_model_is_opened_once_for_all_threads_that_ask():
+    with ThreadPoolExecutor(8) as pool:
+        opened = set(pool.map(lambda _: open_session(NANODET, Runtime(), (64, 64)), range(8)))
+
+    assert len(opened) == 1
+
+
+def test_sessions_have_the_threads_asked_for_and_do_not_spin():
+    session = open_session(NANODET, Runtime(threads=2), (64, 64))
+
+    options = session._session.get_session_options()
+    assert options.intra_op_num_threads == 2
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "npu"])
+def test_a_device_that_is_not_there_falls_back_to_the_cpu_and_says_so(device, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    pose = build_embedded({"DEVICE": device})
+
+    pose.load()
+
+    assert pose.health()["device"] == "cpu"
+    assert f"no {device}" in pose.health()["reason"]
+
+
+def test_a_device_that_breaks_when_it_is_opened_falls_back_to_the_cpu(monkeypatch):
+    real = onnxruntime.InferenceSession
+
+    def broken(path, options, providers):
+        if len(providers) > 1:
+            raise RuntimeError("CUDA driver version is insufficient")
+        return real(path, options, providers=providers)
+
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", broken)
+
+    session = open_session(NANODET, Runtime(device="cuda"), (64, 64))
+
+    assert session.device == "cpu"
+    assert "driver version is insufficient" in session.reason
+
+
+def test_a_device_that_onnxruntime_itself_gives_up_is_not_taken_for_used(monkeypatch):
+    real = onnxruntime.InferenceSession
+
+    def quiet(path, options, providers):
+        return real(path, options, providers=["CPUExecutionProvider"])
+
+    monkeypatch.setattr(
+        onnxruntime,
+        "get_available_providers",
+        lambda: ["CUDAExecutionProvider", "CPUExecutionProvider"],
+    )
+    monkeypatch.setattr(onnxruntime, "InferenceSession", quiet)
+
+    session = open_session(NANODET, Runtime(device="cuda"), (64, 64))
+
+    assert session.device == "cpu"
+    assert "could not be initialised" in session.reason
+
+
+@pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
+def test_a_backend_that_is_not_installed_is_named_with_its_command(backend, monkeypatch):
+    without(monkeypatch, backend)
+
+    with pytest.raises(MissingPackage, match="pip install"):
+        build_embedded({"BACKEND": backend}).load()
+
+
+def test_opencv_runs_a_yolox(shared_data, astronaut):
+    path = shared_data / "weights" / "yolox_nano_coco.onnx"
+    inputs = np.zeros((1, 3, 416, 416), np.float32)
+    expected = open_session(path, Runtime(), (416, 416)).run(inputs)
+
+    found = open_session(path, Runtime("opencv"), (416, 416)).run(inputs)
+
+    assert found[0] == pytest.approx(expected[0], abs=1e-3)
+
+
+def test_what_opencv_cannot_run_is_refused_with_the_way_out():
+    with pytest.raises(SettingsError, match=r"opencv cannot run .*Set BACKEND=onnxruntime"):
+        build_embedded({"BACKEND": "opencv"}).load()
+
+
+def test_opencv_is_for_the_cpu():
+    with pytest.raises(SettingsError, match="DEVICE"):
+        build_embedded({"BACKEND": "opencv", "DEVICE": "cuda"}).load()
+
+
+def test_a_missing_file_is_not_a_model():
+    with pytest.raises(WeightsUnavailable, match=r"gone\.onnx"):
+        open_session(Path("gone.onnx"), Runtime(), (64, 64))
+
+
+@pytest.mark.parametrize("name", ["astronaut.png", "grace_hopper.jpg", "000000000785.jpg"])
+def test_openvino_in_fp32_gives_the_same_keypoints_to_half_a_pixel_of_the_input(shared_data, name):
+    pytest.importorskip("openvino", reason="pip install openvino")
+    photo = Image(cv2.imread(str(shared_data / "images" / name), cv2.IMREAD_COLOR_RGB))
+    (expected,) = build_embedded({}).predict([photo], Ask())
+
+    (found,) = build_embedded({"BACKEND": "openvino"}).predict([photo], Ask())
+
+    # Keypoints lie on a grid of half a pixel of the model's input, and a tie may go to either side.
+    _, sizes = crop_regions(expected.boxes_xyxy, (256, 192))
+    moved = np.abs(found.keypoints_xy - expected.keypoints_xy)[expected.keypoint_scores > 0]
+    assert moved.max() <= 0.5 * sizes[0, 0] / 192 + 1e-3
+    assert (moved.max(1) < 1e-3).mean() >= 0.95
+    assert np.abs(found.keypoint_scores - expected.keypoint_scores).max() <= 5e-3
+
+
+def test_openvino_serves_several_threads_at_once(astronaut):
+    pytest.importorskip("openvino", reason="pip install openvino")
+    pose = build_embedded({"BACKEND": "openvino"})
+    (expected,) = pose.predict([astronaut], EVERY_POINT)
+
+    with ThreadPoolExecutor(4) as pool:
+        answers = list(pool.map(lambda _: pose.predict([astronaut], EVERY_POINT)[0], range(8)))
+
+    assert all(np.array_equal(a.keypoints_xy, expected.keypoints_xy) for a in answers)
+
+
+def test_openvino_in_bf16_still_finds_the_astronaut(astronaut):
+    pytest.importorskip("openvino", reason="pip install openvino")
+    (expected,) = build_embedded({}).predict([astronaut], EVERY_POINT)
+
+    pose = build_embedded({"BACKEND": "openvino", "POSE_PRECISION": "bf16"})
+    (found,) = pose.predict([astronaut], EVERY_POINT)
+
+    assert len(found) == 1
+    assert np.median(np.abs(found.keypoints_xy - expected.keypoints_xy)) <= 3

@@ -1,0 +1,159 @@
+"""From tasks to predictions: neighbours, pages, and what does not fit."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from prelabel.errors import ImageUnreachable, ModelError, PrelabelError
+from prelabel.labelstudio.tasks import Task
+from prelabel.pipeline import Access, Prediction, Studio, predict_tasks
+from prelabel.plan import Predictors, make_plan
+from prelabel.runtime.deadline import Deadline
+from prelabel.types import Detections, Image, Poses
+
+CONFIG = (
+    '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
+    '<Label value="cat"/></RectangleLabels></View>'
+)
+
+
+class Seeing:
+    """Remembers what it was shown."""
+
+    name = "seeing"
+    fingerprint = ""
+    batch_size = 2
+
+    def __init__(self, answer=None, *, wants_neighbours=False):
+        self.answer = answer
+        self.wants_neighbours = wants_neighbours
+        self.seen = {}
+
+    def load(self): ...
+
+    def health(self):
+        return {}
+
+    def predict(self, images, ask):
+        for image in images:
+            self.seen[image.name] = tuple(
+                beside and beside.name for beside in (image.before, image.after)
+            )
+        found = Detections.none(self.name) if self.answer is None else self.answer
+        return [found for _ in images]
+
+
+class Images:
+    """Any address but those that are missing."""
+
+    def load(self, reference):
+        if "missing" in reference.uri:
+            raise ImageUnreachable(reference.uri, "is missing", "Find it.")
+        return Image(np.zeros((10, 10, 3), np.uint8), reference.uri)
+
+
+@pytest.fixture
+def fetchers():
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+
+
+def run(tasks, predictor, fetchers, *, config=CONFIG, siblings=(), budget_s=5.0):
+    plan = make_plan(config, Predictors(predictor))
+    studio = Studio(Images(), fetchers, lambda _: siblings, ahead=3)
+    return dict(predict_tasks(tasks, plan, studio, Access(), Deadline.after(budget_s)))
+
+
+def task(number, uri, **data):
+    return Task(id=number, data={"image": uri, **data})
+
+
+def test_no_tasks_have_no_outcomes(fetchers):
+    assert run([], Seeing(), fetchers) == {}
+
+
+def test_every_task_has_an_outcome_under_its_own_index(fetchers):
+    tasks = [task(n, "missing" if n % 3 == 0 else f"{n}.png") for n in range(20)]
+    outcomes = run(tasks, Seeing(), fetchers)
+    assert sorted(outcomes) == list(range(20))
+    for index, outcome in outcomes.items():
+        assert isinstance(outcome, ImageUnreachable if index % 3 == 0 else Prediction)
+
+
+def test_after_the_deadline_nothing_is_begun(fetchers):
+    predictor = Seeing()
+    assert run([task(1, "a.png")], predictor, fetchers, budget_s=0) == {}
+    assert predictor.seen == {}
+
+
+def test_neighbouring_frames_are_found_in_the_request(fetchers):
+    tasks = [task(n, f"/data/upload/1/clip_{n:03}.png") for n in (3, 1, 2)]
+    predictor = Seeing(wants_neighbours=True)
+    run(tasks, predictor, fetchers)
+    one, two, three = (f"/data/upload/1/clip_00{n}.png" for n in (1, 2, 3))
+    assert predictor.seen == {one: (None, two), two: (one, three), three: (two, None)}
+
+
+def test_neighbouring_frames_are_found_in_the_project(fetchers):
+    predictor = Seeing(wants_neighbours=True)
+    siblings = [task(n, f"/data/upload/1/clip_{n:03}.png") for n in (1, 2, 3)]
+    run([siblings[1]], predictor, fetchers, siblings=siblings)
+    assert list(predictor.seen.values()) == [tuple(t.data["image"] for t in siblings[::2])]
+
+
+def test_frames_of_two_videos_are_no_neighbours(fetchers):
+    predictor = Seeing(wants_neighbours=True)
+    run([task(1, "a_1.png"), task(2, "b_2.png"), task(3, "a_3.png")], predictor, fetchers)
+    assert predictor.seen["b_2.png"] == (None, None)
+    assert predictor.seen["a_1.png"] == (None, "a_3.png")
+
+
+def test_a_missing_neighbour_costs_only_itself(fetchers):
+    predictor = Seeing(wants_neighbours=True)
+    outcomes = run(
+        [task(1, "clip_1_missing.png", video="v", frame=1), task(2, "b.png", video="v", frame=2)],
+        predictor,
+        fetchers,
+    )
+    assert isinstance(outcomes[0], ImageUnreachable)
+    assert isinstance(outcomes[1], Prediction)
+    assert predictor.seen == {"b.png": (None, None)}
+
+
+def test_an_image_without_neighbours_is_not_given_any_where_none_are_wanted(fetchers):
+    predictor = Seeing()
+    run([task(1, "clip_1.png"), task(2, "clip_2.png")], predictor, fetchers)
+    assert set(predictor.seen.values()) == {(None, None)}
+
+
+def test_pages_of_a_list_are_all_looked_at_and_numbered(fetchers):
+    found = Detections(
+        np.array([[1, 1, 5, 5]], np.float32), np.array([0.5], np.float32), ("cat",), (None,), "s"
+    )
+    config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    pages = Task(id=1, data={"image": ["a.png", "b.png"]})
+    (outcome,) = run([pages], Seeing(found), fetchers, config=config).values()
+    assert isinstance(outcome, Prediction)
+    assert [region["item_index"] for region in outcome.result] == [0, 1]
+
+
+def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):
+    stray = Detections(
+        np.array([[1, 1, 5, 5]], np.float32), np.array([0.5], np.float32), ("dog",), (None,), "s"
+    )
+    (outcome,) = run([task(1, "a.png")], Seeing(stray), fetchers).values()
+    assert isinstance(outcome, ModelError)
+    assert "['dog'] are not of 'label'" in str(outcome)
+
+
+def test_poses_in_answer_to_a_question_for_boxes_are_a_defect_not_a_result(fetchers):
+    with pytest.raises(TypeError, match="poses"):
+        run([task(1, "a.png")], Seeing(Poses.none(3, "s")), fetchers)
+
+
+def test_an_error_of_the_predictor_is_the_outcome_of_its_task(fetchers):
+    error = ModelError("a.png", "is odd", "Look at it.")
+    (outcome,) = run([task(1, "a.png")], Seeing(error), fetchers).values()
+    assert outcome is error
+    assert isinstance(outcome, PrelabelError)

@@ -1,0 +1,87 @@
+"""Settings: where they come from, and what is wrong with a wrong one."""
+
+import pytest
+
+from prelabel.errors import SettingsError
+from prelabel.settings import Settings, hand_down, load
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in Settings.model_fields:
+        monkeypatch.delenv(name.upper(), raising=False)
+    return tmp_path
+
+
+def test_without_any_source_all_are_defaults():
+    settings = load()
+    assert settings.port == 9090
+    assert settings.grounding_dino_box_threshold == 0.22
+    assert settings.bind_address == "127.0.0.1"
+
+
+def test_flags_go_before_the_environment_before_dotenv_before_toml(empty_folder, monkeypatch):
+    (empty_folder / "prelabel.toml").write_text("port = 1\nworkers = 2\nmax_body_mb = 3\n")
+    assert (load().port, load().workers) == (1, 2)
+    (empty_folder / ".env").write_text("PORT=4\nWORKERS=5\n")
+    assert (load().port, load().workers, load().max_body_mb) == (4, 5, 3)
+    monkeypatch.setenv("PORT", "6")
+    assert (load().port, load().workers) == (6, 5)
+    assert load(port=7, workers=None).port == 7
+
+
+@pytest.mark.parametrize(
+    "name", ["LABEL_STUDIO_API_KEY", "LABEL_STUDIO_API_TOKEN", "LABEL_STUDIO_ACCESS_TOKEN"]
+)
+def test_the_token_has_the_names_that_users_know(monkeypatch, name):
+    monkeypatch.setenv(name, "t0ken")
+    assert load().label_studio_api_key.get_secret_value() == "t0ken"
+
+
+def test_lists_are_written_with_commas(monkeypatch):
+    monkeypatch.setenv("FETCH_ALLOWED_HOSTS", "minio, 10.0.0.0/8,")
+    assert load().fetch_allowed_hosts == ("minio", "10.0.0.0/8")
+
+
+def test_an_empty_variable_is_no_variable(monkeypatch):
+    monkeypatch.setenv("PORT", "")
+    assert load().port == 9090
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("PORT", "99999"),
+        ("LOG_LEVEL", "LOUD"),
+        ("GROUNDING_DINO_BOX_THRESHOLD", "2"),
+        ("LABEL_STUDIO_URL", "label-studio:8080"),
+    ],
+)
+def test_a_wrong_value_is_named_with_its_setting(monkeypatch, name, value):
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SettingsError) as caught:
+        load()
+    assert caught.value.thing == name
+
+
+def test_secrets_do_not_show(monkeypatch):
+    monkeypatch.setenv("LABEL_STUDIO_API_KEY", "s3cret")
+    monkeypatch.setenv("BASIC_AUTH_PASS", "s3cret")
+    assert "s3cret" not in repr(load())
+
+
+def test_flags_are_handed_down_to_worker_processes(monkeypatch):
+    monkeypatch.setenv("PORT", "1")
+    hand_down({"port": 8, "workers": None})
+    assert load().port == 8
+
+
+def test_predictors_get_the_settings_by_their_environment_names():
+    assert load().options()["GROUNDING_DINO_DEVICE"] == "cpu"
+
+
+@pytest.mark.parametrize(("written", "read"), [("false", False), ("True", True), ("a.pem", "a.pem")])
+def test_certificates_are_checked_or_not_or_against_a_file(monkeypatch, written, read):
+    monkeypatch.setenv("VERIFY_SSL", written)
+    assert load().verify_ssl == read
