@@ -15,12 +15,12 @@ MOST_LINES_OF_A_FUNCTION = 50
 
 DETECTOR = (
     "predictors/grounding_dino", "predictors/random_grounding_dino.py",
-    "cli/bench_detect.py", "cli/bench_server.py",
+    "benchmarks",
 )  # fmt: skip
 HOMES = {
     "onnxruntime": ("predictors",),
     "openvino": ("predictors",),
-    "rtmlib": ("predictors", "cli/bench_pose.py"),
+    "rtmlib": ("predictors", "cli/bench_pose.py", "benchmarks"),
     "torch": DETECTOR,
     "transformers": DETECTOR,
     "httpx2": ("labelstudio_api", "media", "launch", "predictors/download.py"),
@@ -30,7 +30,7 @@ HOMES = {
     "pydantic_settings": ("settings.py",),
     "defusedxml": ("labelstudio",),
     "typer": ("cli",),
-    "PIL": ("media", "launch", "predictors/grounding_dino_network.py"),
+    "PIL": ("media", "launch", "predictors/grounding_dino_network.py", "benchmarks"),
 }  # fmt: skip
 """Where each outside library may be imported; a prefix of the module's path."""
 
@@ -97,7 +97,9 @@ def test_importing_the_server_loads_no_model_library():
 
 
 def test_importing_makes_no_file(tmp_path):
-    modules = [f"prelabel.{name(p)[:-3].replace('/', '.')}" for p in MODULES if p.stem != "__init__"]
+    modules = [
+        f"prelabel.{name(p)[:-3].replace('/', '.')}" for p in MODULES if p.stem != "__init__"
+    ]
     script = "import importlib\nfor name in " + repr(modules) + ": importlib.import_module(name)"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=tmp_path)
     assert list(tmp_path.iterdir()) == []

@@ -81,7 +81,9 @@ def test_predictors_get_the_settings_by_their_environment_names():
     assert load().options()["GROUNDING_DINO_DEVICE"] == "cpu"
 
 
-@pytest.mark.parametrize(("written", "read"), [("false", False), ("True", True), ("a.pem", "a.pem")])
+@pytest.mark.parametrize(
+    ("written", "read"), [("false", False), ("True", True), ("a.pem", "a.pem")]
+)
 def test_certificates_are_checked_or_not_or_against_a_file(monkeypatch, written, read):
     monkeypatch.setenv("VERIFY_SSL", written)
     assert load().verify_ssl == read

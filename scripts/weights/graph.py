@@ -42,7 +42,7 @@ class Graph:
         return self.constant(np.array(values, np.int64))
 
     def weights(self, values: np.ndarray, prefix: str) -> str:
-        """Add weights of a net: large float16 arrays stay so and are widened when they are used."""
+        """Add weights of a net; large float16 arrays stay so and are widened when they are used."""
         name = self.unique(f"{prefix}_w")
         if values.dtype == np.float16 and values.size > SMALLEST_HALF:
             return self.op("Cast", [self.constant(values, name)], to=TensorProto.FLOAT)

@@ -116,7 +116,7 @@ class Settings(BaseSettings):
         0.22, ge=0, le=1, description="Lowest score of a box."
     )
     grounding_dino_text_threshold: float = Field(
-        0.20, ge=0, le=1, description="Lowest score of the phrase that names a box."
+        0.20, ge=0, le=1, description="Half of the words that name a box must score more."
     )
     grounding_dino_max_detections: int = Field(20, ge=1, description="Most boxes per image.")
     grounding_dino_short_edge: int | None = Field(
@@ -128,8 +128,8 @@ class Settings(BaseSettings):
     grounding_dino_batch_size: int | None = Field(
         None, ge=1, description="Images per run; unset: 1 on CPU, more on GPU."
     )
-    yunet_model_path: Path | None = Field(
-        None, description="YuNet face detector for `body_part` of the OpenCV detector."
+    grounding_dino_threads: int | None = Field(
+        None, ge=1, description="CPU threads of the model; unset: torch's own choice."
     )
     allow_downloads: bool = Field(True, description="Whether model weights may be fetched.")
 

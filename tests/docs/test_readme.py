@@ -41,9 +41,7 @@ def commands():
     return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
-@pytest.mark.parametrize(
-    "command", [line for line in commands() if line.startswith("prelabel ")]
-)
+@pytest.mark.parametrize("command", [line for line in commands() if line.startswith("prelabel ")])
 def test_every_prelabel_command_and_option_exists(command):
     words = re.sub(r'"[^"]*"', "x", command).split()
     answer = subprocess.run(
@@ -54,6 +52,8 @@ def test_every_prelabel_command_and_option_exists(command):
         assert option in answer.stdout, option
 
 
-@pytest.mark.parametrize("target", re.findall(r"^make ([a-z-]+)", "\n".join(commands()), re.M))
+@pytest.mark.parametrize(
+    "target", re.findall(r"^make ([a-z-]+)", "\n".join(commands()), re.MULTILINE)
+)
 def test_every_make_target_exists(target):
     assert re.search(rf"^{target}:", (REPOSITORY / "Makefile").read_text(), re.MULTILINE)

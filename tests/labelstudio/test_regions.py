@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from label_studio_sdk.label_interface import LabelInterface
 
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions import (
@@ -108,13 +107,6 @@ def test_whatever_is_found_passes_both_checks_and_comes_back_in_pixels(
     assert (value["y"] + value["height"]) / 100 * height == pytest.approx(y2, abs=2 * tolerance)
 
 
-def test_label_studios_own_validation_agrees():
-    regions = box_regions(found((40, 20, 80, 120, 0.5), part="face"), LABEL, choice(), PAGE)
-    regions += box_regions(found((40, 20, 80, 120, 0.5), label="spot"), POINT, None, PAGE)
-    prediction = {"result": regions, "score": 0.5, "model_version": "test"}
-    assert LabelInterface(XML).validate_prediction(prediction)
-
-
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
@@ -152,8 +144,8 @@ def test_what_label_studio_would_drop_or_misdraw_is_named(change, reason):
 def test_a_keypoint_with_a_height_is_named_because_it_is_drawn_as_a_rectangle():
     (point,) = box_regions(found((0, 0, 40, 20, 0.5), label="spot"), POINT, None, PAGE)
     point["value"]["height"] = 0.5
-    assert problems([point], CONFIG) == ["region 0: it has ['height', 'width', 'x', 'y'] instead "
-                                         "of ['width', 'x', 'y']"]  # fmt: skip
+    (problem,) = problems([point], CONFIG)
+    assert "it has ['height', 'width', 'x', 'y'] instead of ['width', 'x', 'y']" in problem
 
 
 def test_typed_prompts_are_read_from_text_areas_only():

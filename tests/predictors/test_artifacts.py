@@ -1,15 +1,17 @@
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
-from prelabel.cli.bench_artifacts import ROWS, auc, measure, read_clip
+from prelabel.benchmarks.artifacts import ROWS, auc, measure, read_clip
 from prelabel.errors import MissingPackage, ModelError
 from prelabel.geometry import pairwise_iou
+from prelabel.predictors import artifacts
 from prelabel.predictors.artifacts import (
     MAX_BOXES,
     MAX_SCORE,
@@ -115,24 +117,25 @@ def test_a_box_on_no_located_part_is_called_other(damaged):
     assert set(look(damaged).body_parts) == {"other"}
 
 
-def test_without_neighbours_located_parts_come_at_a_low_score(damaged):
-    lone = replace(damaged, before=None, after=None)
-    found = look(lone, locator=KnownParts((10, 20, 30, 40)))
-    assert found.boxes_xyxy.tolist() == [[10, 20, 30, 40]]
-    assert found.scores.tolist() == pytest.approx([0.3])
-    assert len(look(lone)) == 0
+def test_a_frame_without_neighbours_is_not_guessed_at(damaged):
+    assert len(look(replace(damaged, before=None, after=None), locator=KnownParts())) == 0
+    assert len(look(replace(damaged, after=None), locator=KnownParts())) == 0
+
+
+def test_stronger_damage_has_a_higher_score(damaged):
+    faint = damaged.before.pixels_rgb // 4 + damaged.pixels_rgb // 4 * 3
+    weaker = replace(damaged, pixels_rgb=faint)
+    assert look(weaker).scores.max(initial=0) < look(damaged).scores.max()
 
 
 def test_findings_below_the_asked_score_are_dropped(damaged):
     assert len(look(damaged, replace(DISTORTION, min_score=0.56))) == 0
 
 
-def test_a_locator_that_fails_is_an_answer_for_that_image_alone(damaged):
+def test_a_locator_that_fails_costs_the_parts_name_and_not_the_box(damaged):
     error = ModelError("pose", "it failed", "Try again.")
-    detector = ArtifactDetector(KnownParts(error=error))
-    still = replace(damaged, before=damaged, after=damaged)
-    assert detector.predict([damaged, still], DISTORTION)[0] is error
-    assert isinstance(detector.predict([damaged, still], DISTORTION)[1], Detections)
+    found = look(damaged, locator=KnownParts(error=error))
+    assert set(found.body_parts) == {"other"}
 
 
 def test_neighbours_from_another_scene_or_of_another_size_are_no_evidence(demo):
@@ -168,10 +171,24 @@ def test_several_threads_get_the_answer_of_one(demo):
         np.testing.assert_array_equal(one.scores, other.scores)
 
 
-def test_the_fingerprint_is_empty_with_default_settings_and_changes_with_a_face_net():
+def test_the_version_tells_whether_parts_can_be_named(monkeypatch):
     assert build({}).fingerprint == ""
-    assert build({"YUNET_MODEL_PATH": None}).fingerprint == ""
-    assert build({"YUNET_MODEL_PATH": Path("yunet.onnx")}).fingerprint != ""
+    monkeypatch.setattr(artifacts, "find_spec", lambda name: None)
+    assert build({}).fingerprint != ""
+
+
+@pytest.mark.skipif(
+    find_spec("onnxruntime") is None, reason="needs onnxruntime: pip install '.[pose]'"
+)
+def test_the_embedded_pose_names_the_parts_of_the_demo(demo):
+    (detector,) = [build({})]
+    named = {}
+    for image, planted in demo:
+        (found,) = detector.predict([image], DISTORTION)
+        if len(planted):
+            named[image] = set(found.body_parts)
+    assert any("face" in parts for parts in named.values())
+    assert set().union(*named.values()) - {"other"}
 
 
 def clip(name):

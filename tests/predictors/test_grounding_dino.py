@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 
@@ -695,3 +696,16 @@ def test_a_failed_load_is_tried_again_and_its_reason_shown():
     assert "not here" in predictor.health()["reason"]
     predictor.load()
     assert predictor.health() == {"loaded": True, "device": "cpu", "reason": None}
+
+
+def test_a_hub_that_cannot_be_reached_is_given_up_at_once(monkeypatch, tmp_path):
+    constants = pytest.importorskip("huggingface_hub.constants", reason="comes with transformers")
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", "http://127.0.0.1:9/{repo_id}")
+    started = time.monotonic()
+    with pytest.raises(WeightsUnavailable, match="the hub says"):
+        build({"GROUNDING_DINO_MODEL_ID": "nobody/nothing"}).load()
+    assert time.monotonic() - started < 20

@@ -4,7 +4,9 @@ import cv2
 import numpy as np
 import pytest
 
-from prelabel.predictors.wholebody import build, build_embedded
+from prelabel.predictors import random_pose
+from prelabel.predictors.simcc import unit_scores
+from prelabel.predictors.wholebody import build, build_embedded, embedded_folder
 from prelabel.types import Ask, Image
 
 rtmlib = pytest.importorskip(
@@ -115,7 +117,7 @@ def test_rtmdet_boxes_of_any_photo_are_rtmlibs(photos, shared_data, seed):
     assert np.abs(poses.boxes_xyxy - clipped(oracle, pixels)).max(initial=0) <= PIXELS
 
 
-def test_rectangular_input_moves_boxes_by_less_than_the_width_of_a_line(photos):
+def test_rectangular_input_finds_the_same_people_within_a_few_pixels(photos):
     square = build_embedded({"POSE_DETECTOR_SHAPE": "square"})
     (as_square,) = square.predict([Image(photos["several"])], ASK)
     (as_rectangle,) = build_embedded({}).predict([Image(photos["several"])], ASK)
@@ -131,3 +133,39 @@ def clipped(boxes, pixels):
 
 def by_place(boxes):
     return boxes[np.argsort(boxes[:, 0])]
+
+
+def test_rtmws_keypoints_are_rtmlibs_and_its_scores_mapped(photos, tmp_path):
+    pytest.importorskip("onnx", reason="pip install onnx")
+    path = tmp_path / "rtmw.onnx"
+    random_pose.write_rtmw(path, depth=0.33, width=0.25, input_hw=(256, 192))
+    boxes = np.array([[20, 30, 400, 500], [600, 10, 900, 480], [-40, 200, 90, 600]], np.float32)
+    bgr = np.ascontiguousarray(photos["several"][..., ::-1])
+    points, scores = rtmlib.RTMPose(str(path), (192, 256))(bgr, boxes)
+
+    detector = embedded_folder() / "nanodet_person.onnx"
+    pose = build({**AS_RTMLIB, "POSE_DETECTOR": str(detector), "POSE_MODEL": str(path)})
+    poses = pose.pose_in_boxes(Image(photos["several"]), boxes, ASK)
+
+    assert scores.max() > 1
+    assert np.abs(poses.keypoints_xy - points).max() <= PIXELS
+    assert np.abs(poses.keypoint_scores - unit_scores(scores, "logits")).max() <= SCORE
+
+
+@pytest.mark.parametrize(
+    ("published_gmacs", "write"),
+    [
+        (36.6, lambda path: random_pose.write_yolox(path, depth=0.67, width=0.75, side=640)),
+        (3.18, lambda path: random_pose.write_yolox(path, depth=0.33, width=0.375, side=416)),
+        (
+            4.30,
+            lambda path: random_pose.write_rtmw(path, depth=0.67, width=0.75, input_hw=(256, 192)),
+        ),
+        (7.89, lambda path: random_pose.write_rtmw(path, depth=1, width=1, input_hw=(256, 192))),
+    ],
+    ids=["YOLOX-m", "YOLOX-tiny", "RTMW-m", "RTMW-l"],
+)
+def test_the_twins_for_timing_cost_what_the_real_models_cost(published_gmacs, write, tmp_path):
+    pytest.importorskip("onnx", reason="pip install onnx")
+
+    assert write(tmp_path / "twin.onnx") / 1e9 == pytest.approx(published_gmacs, rel=0.005)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from prelabel import __version__
-from prelabel.cli import bench_artifacts, bench_detect, bench_server
+from prelabel.cli.bench import bench
 from prelabel.cli.connect import connect
 from prelabel.cli.demo import demo
 from prelabel.cli.serve import serve
@@ -26,10 +26,6 @@ app.command()(connect)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studio)
 app.command()(demo)
 
-bench = typer.Typer(help="Measure on this machine; each prints its method.", no_args_is_help=True)
-bench.command("server")(bench_server.server)
-bench.command("detect")(bench_detect.detect)
-bench.command("artifacts")(bench_artifacts.artifacts)
 app.add_typer(bench, name="bench")
 
 

@@ -7,18 +7,22 @@ flickers; damage that persists over frames looks like the rest of the picture.
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
+import structlog
 
 from prelabel.errors import PrelabelError
 from prelabel.geometry import clip_boxes
 from prelabel.predictors import registry
 from prelabel.predictors.base import Answer
-from prelabel.predictors.body_parts import FaceLocator, PartLocator, covering_part
+from prelabel.predictors.body_parts import PartLocator, covering_part
+from prelabel.predictors.pose_parts import PosePartLocator
+from prelabel.predictors.wholebody import build_embedded
 from prelabel.types import Ask, Detections, Float32Array, Image, Phrase, UInt8Array
+
+log = structlog.get_logger(__name__)
 
 NAME = "opencv-fallback"
 DISTORTION_WORDS = (
@@ -35,12 +39,11 @@ MIN_AREA, MAX_AREA = 0.002, 0.25
 """Share of the frame that a spot must cover, and that its box may cover."""
 MAX_BOXES = 3
 MAX_SCORE = 0.55
+"""The strongest evidence comes near it, the weakest that is boxed gets half of it."""
 MAX_MEDIAN_RESIDUAL = 10.0
 """A neighbour from which half the frame differs by more grey levels is another scene."""
 MAD_FLOOR = 0.25
 """Grey levels; keeps a still, noise-free frame from making evidence of nothing."""
-LOCATED_PART_SHARE = 0.3
-"""What a located part's score counts for: being a hand is no sign of being a damaged one."""
 
 
 class ArtifactDetector:
@@ -59,7 +62,11 @@ class ArtifactDetector:
         """Nothing to load; a locator loads itself when first asked."""
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
-        """Boxes per image, best first; none where the ask names no distortion."""
+        """Boxes per image, best first.
+
+        None where the ask names no distortion, or where a frame has no neighbours to be judged
+        by: a guess would cost people more than it saves them.
+        """
         phrases = [phrase for phrase in ask.phrases if _means_distortion(phrase)]
         return [self._answer(image, phrases, ask.min_score or 0.0) for image in images]
 
@@ -67,64 +74,44 @@ class ArtifactDetector:
         """Always ready, on the processor."""
         return {"loaded": True, "device": "cpu", "reason": ""}
 
-    def _answer(
-        self, image: Image, phrases: list[Phrase], min_score: float
-    ) -> Detections | PrelabelError:
-        if not phrases:
+    def _answer(self, image: Image, phrases: list[Phrase], min_score: float) -> Detections:
+        evidence = damage_evidence(image) if phrases else None
+        if evidence is None:
             return Detections.none(NAME)
-        evidence = damage_evidence(image)
-        try:
-            found = self._located_parts(image) if evidence is None else self._spots(image, evidence)
-        except PrelabelError as error:
-            return error
-        found = [spot for spot in found if spot.score >= min_score][:MAX_BOXES]
-        if not found:
+        boxes, strengths = boxes_of_evidence(evidence)
+        scores = MAX_SCORE * strengths / (strengths + MIN_Z)
+        kept = scores >= min_score
+        if not kept.any():
             return Detections.none(NAME)
+        height, width = evidence.shape
+        scale = np.array([image.width / width, image.height / height] * 2, np.float32)
+        boxes = clip_boxes(boxes[kept] * scale, (image.height, image.width))
+        parts = self._parts(image)
+        body_parts = tuple(covering_part(box, parts) or "other" for box in boxes)
         return Detections(
-            boxes_xyxy=np.stack([spot.box_xyxy for spot in found]).astype(np.float32),
-            scores=np.array([spot.score for spot in found], np.float32),
-            labels=tuple(_label(spot.body_part, phrases) for spot in found),
-            body_parts=tuple(spot.body_part for spot in found),
+            boxes_xyxy=boxes,
+            scores=scores[kept].astype(np.float32),
+            labels=tuple(_label(part, phrases) for part in body_parts),
+            body_parts=body_parts,
             source=NAME,
         )
 
-    def _spots(self, image: Image, evidence: Float32Array) -> list["_Spot"]:
-        """Damaged spots, best first, with the part that each lies on."""
-        boxes, strengths = boxes_of_evidence(evidence)
-        if len(boxes) == 0:
-            return []
-        height, width = evidence.shape
-        scale = np.array([image.width / width, image.height / height] * 2, np.float32)
-        boxes = clip_boxes(boxes * scale, (image.height, image.width))
-        parts = Detections.none(NAME) if self._locator is None else self._locator.locate(image)
-        return [
-            _Spot(
-                box,
-                min(MAX_SCORE, 0.2 + strength / 40),
-                covering_part(box, parts) or "other",
-            )
-            for box, strength in zip(boxes, strengths.tolist(), strict=True)
-        ]
-
-    def _located_parts(self, image: Image) -> list["_Spot"]:
-        """Where to look, for a frame that cannot be judged: its body parts, at a low score."""
+    def _parts(self, image: Image) -> Detections:
+        """Located body parts; a box without a part's name is better than no box."""
         if self._locator is None:
-            return []
-        parts = self._locator.locate(image)
-        return [
-            _Spot(box, float(score) * LOCATED_PART_SHARE, part)
-            for box, score, part in zip(
-                parts.boxes_xyxy, parts.scores, parts.body_parts, strict=True
-            )
-            if part is not None and part != "full_body"
-        ]
+            return Detections.none(NAME)
+        try:
+            return self._locator.locate(image)
+        except PrelabelError as error:
+            log.warning("body parts not located", image=image.name, reason=str(error))
+            return Detections.none(NAME)
 
 
 def build(options: Mapping[str, Any]) -> ArtifactDetector:
-    """The detector as these settings want it; a path in YUNET_MODEL_PATH adds faces."""
-    yunet = options.get("YUNET_MODEL_PATH")
-    locator = FaceLocator(Path(yunet)) if yunet else None
-    fingerprint = registry.fingerprint({"yunet": bool(yunet)}, {"yunet": False})
+    """The detector, with the embedded pose to name body parts where onnxruntime is installed."""
+    can_locate = find_spec("onnxruntime") is not None
+    locator = PosePartLocator(build_embedded(options)) if can_locate else None
+    fingerprint = registry.fingerprint({"parts": can_locate}, {"parts": True})
     return ArtifactDetector(locator, fingerprint)
 
 
@@ -189,13 +176,6 @@ def boxes_of_evidence(
     best = found[:MAX_BOXES]
     boxes = np.array([box for _, box in best], np.float32).reshape(-1, 4)
     return boxes, np.array([strength for strength, _ in best], np.float32)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Spot:
-    box_xyxy: Float32Array
-    score: float
-    body_part: str
 
 
 def _means_distortion(phrase: Phrase) -> bool:

@@ -15,6 +15,8 @@ from prelabel.types import UInt8Array
 
 log = structlog.get_logger(__name__)
 
+HUB_TIMEOUT_S = 10.0
+
 FULL_PRECISION = "fp32"
 LONG_TO_SHORT_EDGE = 1333 / 800
 """The proportion that the published models were trained and evaluated with."""
@@ -247,6 +249,8 @@ def _read(model_id: str, *, local_only: bool) -> tuple[Any, Any]:
     transformers.utils.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
     log.info("loading_model", model=model_id, downloads=not local_only)
+    if not local_only:
+        _require_hub(model_id)
     try:
         processor = transformers.AutoProcessor.from_pretrained(
             model_id, local_files_only=local_only
@@ -259,6 +263,18 @@ def _read(model_id: str, *, local_only: bool) -> tuple[Any, Any]:
     except (OSError, ImportError, RuntimeError, ValueError, SafetensorError) as error:
         raise weights_unavailable(model_id, _first_line(error)) from error
     return processor, model
+
+
+def _require_hub(model_id: str) -> None:
+    """Ask the hub for the model once; on its own, transformers asks for minutes, file by file."""
+    import huggingface_hub  # noqa: PLC0415 - comes with transformers
+
+    try:
+        huggingface_hub.get_hf_file_metadata(
+            huggingface_hub.hf_hub_url(model_id, "config.json"), timeout=HUB_TIMEOUT_S
+        )
+    except Exception as error:  # its HTTP library, and so the class, changes with its version
+        raise weights_unavailable(model_id, f"the hub says: {_first_line(error)}") from error
 
 
 def _other_family(model_id: str, processor_name: str) -> SettingsError:

@@ -17,7 +17,7 @@ from prelabel.errors import MissingPackage
 STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))  # channels and blocks of YOLOX's backbone
 CSPNEXT_STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))
 KEYPOINTS = 133
-NOBODY = -8.0  # bias of the scores, so that no random box passes for a person
+NOBODY, SMALL = -8.0, 1e-3  # so that no random box passes for a person, or is of endless size
 
 
 def write_yolox(path: Path, *, depth: float, width: float, side: int) -> float:
@@ -45,9 +45,9 @@ def write_yolox(path: Path, *, depth: float, width: float, side: int) -> float:
         classes = net.conv(net.conv(stem, scaled(256), 3), scaled(256), 3)
         boxes = net.conv(net.conv(stem, scaled(256), 3), scaled(256), 3)
         parts = [
-            net.conv(boxes, 4, activate=False),
-            net.op("Sigmoid", [net.conv(boxes, 1, activate=False, bias=NOBODY)]),
-            net.op("Sigmoid", [net.conv(classes, 1, activate=False, bias=NOBODY)]),
+            net.conv(boxes, 4, activate=False, spread=SMALL),
+            net.op("Sigmoid", [net.conv(boxes, 1, activate=False, bias=NOBODY, spread=SMALL)]),
+            net.op("Sigmoid", [net.conv(classes, 1, activate=False, bias=NOBODY, spread=SMALL)]),
         ]
         rows = net.op("Reshape", [net.op("Concat", parts, axis=1), net.integers(0, 6, -1)])
         heads.append(net.op("Transpose", [rows], perm=[0, 2, 1]))
@@ -148,11 +148,13 @@ class _Network:
         depthwise: bool = False,
         activate: bool = True,
         bias: float = 0.0,
+        spread: float = 1.0,
     ) -> str:
         """Convolution, then SiLU."""
         before, height, width = self.shapes[value]
         each = 1 if depthwise else before
-        kernel = self.weights(math.sqrt(2 / (each * size * size)), channels, each, size, size)
+        deviation = spread * math.sqrt(2 / (each * size * size))
+        kernel = self.weights(deviation, channels, each, size, size)
         biases = self.constant(np.full(channels, bias, np.float32))
         result = self.op(
             "Conv",

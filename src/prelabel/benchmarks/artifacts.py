@@ -1,4 +1,4 @@
-"""`prelabel bench artifacts`: the OpenCV detector on real clips with planted damage."""
+"""What the OpenCV detector makes of damage that is planted in real clips."""
 
 import os
 import platform
@@ -7,10 +7,8 @@ from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
 from time import perf_counter
-from typing import Annotated
 
 import numpy as np
-import typer
 
 from prelabel.errors import MissingPackage
 from prelabel.geometry import pairwise_iou
@@ -37,10 +35,7 @@ class Score:
     seconds: list[float] = field(default_factory=list)
 
 
-def artifacts(
-    draws: Annotated[int, typer.Option(min=1, help="Frames drawn for each row.")] = 40,
-    seed: Annotated[int, typer.Option(help="Of the draws and the damage.")] = 0,
-) -> None:
+def artifacts(draws: int, seed: int) -> None:
     """Plant damage in three real clips and measure what the OpenCV detector makes of it."""
     import cv2
 

@@ -1,4 +1,4 @@
-"""`prelabel bench detect`: Grounding DINO here and through the library's pipeline, timed."""
+"""Grounding DINO here and through the library's own pipeline, timed side by side."""
 
 import os
 import platform
@@ -10,9 +10,6 @@ from importlib.metadata import version
 from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
-from typing import Annotated
-
-import typer
 
 from prelabel.errors import PrelabelError
 from prelabel.predictors.base import Predictor
@@ -21,17 +18,7 @@ from prelabel.types import Ask, Image, Phrase, UInt8Array
 SHORT_EDGES = (480, 800)
 
 
-def detect(
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 3,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Hub id or folder; without it, random weights of grounding-dino-tiny."),
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
-    image: Annotated[
-        Path | None, typer.Option(help="Image file; without it, noise of 1920 x 1080.", exists=True)
-    ] = None,
-) -> None:
+def detect(runs: int, model: str | None, device: str, image: Path | None) -> None:
     """Time Grounding DINO at 480 and 800 pixels, against transformers' own pipeline.
 
     Random weights cost the same time as real ones and find nothing of meaning.

@@ -1,4 +1,4 @@
-"""`prelabel bench server`: how fast the server answers, idle and while a model works."""
+"""How fast the server answers, idle and while a model works."""
 
 import base64
 import json
@@ -15,9 +15,6 @@ from pathlib import Path
 from statistics import quantiles
 from threading import Event
 from time import perf_counter, sleep
-from typing import Annotated
-
-import typer
 
 CONFIG = (
     '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
@@ -28,15 +25,7 @@ SET_UP = {"project": "1.1700000000", "schema": CONFIG}
 POLL_S = 0.01
 
 
-def server(
-    *,
-    seconds: Annotated[float, typer.Option(help="Length of each measurement.")] = 5.0,
-    connections: Annotated[int, typer.Option(help="Connections for the throughput.")] = 8,
-    model: Annotated[
-        str | None,
-        typer.Option(help="Grounding DINO hub id or folder; without it, random weights."),
-    ] = None,
-) -> None:
+def server(seconds: float, connections: int, model: str | None) -> None:
     """Time an idle server, and /health and /setup while a model loads and works.
 
     The no-op is a POST /predict of one task whose label config has nothing to fill: the whole way

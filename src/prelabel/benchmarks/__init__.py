@@ -1,0 +1,1 @@
+"""What `prelabel bench` measures; each prints its method with its figures."""

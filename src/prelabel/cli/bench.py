@@ -1,0 +1,52 @@
+"""`prelabel bench`: measurements on this machine; each prints its method with its figures."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+
+
+@bench.command()
+def server(
+    seconds: Annotated[float, typer.Option(min=0.5, help="Length of each measurement.")] = 5.0,
+    connections: Annotated[int, typer.Option(min=1, help="For the throughput.")] = 8,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Grounding DINO hub id or folder; without it, random weights."),
+    ] = None,
+) -> None:
+    """How fast the server answers, idle and while a model works."""
+    from prelabel.benchmarks.server import server as measure
+
+    measure(seconds, connections, model)
+
+
+@bench.command()
+def detect(
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 3,
+    model: Annotated[
+        str | None,
+        typer.Option(help="Hub id or folder; without it, random weights of grounding-dino-tiny."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    image: Annotated[
+        Path | None, typer.Option(help="Image file; without it, noise of 1920 x 1080.", exists=True)
+    ] = None,
+) -> None:
+    """Grounding DINO at 480 and 800 pixels, against transformers' own pipeline."""
+    from prelabel.benchmarks.detect import detect as measure
+
+    measure(runs, model, device, image)
+
+
+@bench.command()
+def artifacts(
+    draws: Annotated[int, typer.Option(min=1, help="Frames drawn for each row.")] = 40,
+    seed: Annotated[int, typer.Option(help="Of the draws and the damage.")] = 0,
+) -> None:
+    """What the OpenCV detector makes of damage planted in real clips."""
+    from prelabel.benchmarks.artifacts import artifacts as measure
+
+    measure(draws, seed)
