@@ -45,8 +45,8 @@ test: $(DEV) $(LABEL_STUDIO) lint types
 	exit $$status
 
 lint: $(DEV)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check --quiet --extend-exclude '.venv-*' .
+	@$(BIN)/ruff format --quiet --check --extend-exclude '.venv-*' .
 	@$(BIN)/shellcheck .envrc .ci/run scripts/*.sh
 	@$(BIN)/lint-imports
 
@@ -75,6 +75,7 @@ $(TORCH): $(CORE)
 $(DEV): $(TORCH)
 	@echo "installing what the tests need into $(VENV)"
 	@$(BIN)/$(PIP_INSTALL) --editable '.[dev,pose]'
+	@$(BIN)/$(PIP_INSTALL) --no-deps rtmlib==0.0.16
 	@touch $@
 
 $(STUDIO_VENV) $(STUDIO_VENV)/bin/label-studio: $(LABEL_STUDIO)

@@ -30,7 +30,7 @@ HOMES = {
     "pydantic_settings": ("settings.py",),
     "defusedxml": ("labelstudio",),
     "typer": ("cli",),
-    "PIL": ("media", "launch", "predictors/grounding_dino_network.py", "benchmarks"),
+    "PIL": ("media", "launch", "predictors/grounding_dino_network.py", "benchmarks", "preview"),
 }  # fmt: skip
 """Where each outside library may be imported; a prefix of the module's path."""
 

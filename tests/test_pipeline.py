@@ -59,8 +59,8 @@ def fetchers():
         yield pool
 
 
-def run(tasks, predictor, fetchers, *, config=CONFIG, siblings=(), budget_s=5.0):
-    plan = make_plan(config, Predictors(predictor))
+def run(tasks, predictor, fetchers, *, config=CONFIG, siblings=(), budget_s=5.0, poses=None):
+    plan = make_plan(config, Predictors(predictor, poses or predictor))
     studio = Studio(Images(), fetchers, lambda _: siblings, ahead=3)
     return dict(predict_tasks(tasks, plan, studio, Access(), Deadline.after(budget_s)))
 
@@ -148,7 +148,7 @@ def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):
 
 
 def test_poses_in_answer_to_a_question_for_boxes_are_a_defect_not_a_result(fetchers):
-    with pytest.raises(TypeError, match="poses"):
+    with pytest.raises(AssertionError, match="poses for boxes"):
         run([task(1, "a.png")], Seeing(Poses.none(3, "s")), fetchers)
 
 
@@ -157,3 +157,88 @@ def test_an_error_of_the_predictor_is_the_outcome_of_its_task(fetchers):
     (outcome,) = run([task(1, "a.png")], Seeing(error), fetchers).values()
     assert outcome is error
     assert isinstance(outcome, PrelabelError)
+
+
+POSE_CONFIG = (
+    '<View><Image name="image" value="$image"/>'
+    '<RectangleLabels name="label" toName="image"><Label value="body_distortion"/>'
+    "</RectangleLabels>"
+    '<RectangleLabels name="person" toName="image"><Label value="person"/></RectangleLabels>'
+    '<KeyPointLabels name="points" toName="image"><Label value="nose"/><Label value="left_eye"/>'
+    "</KeyPointLabels>"
+    '<Choices name="body_part" toName="image" perRegion="true" whenTagName="label">'
+    '<Choice value="face"/><Choice value="hand"/><Choice value="other"/></Choices></View>'
+)
+
+
+def two_people():
+    """One whose face lies at (1, 1)-(3, 3), one without any keypoint."""
+    points = np.zeros((2, 133, 2), np.float32)
+    scores = np.zeros((2, 133), np.float32)
+    face = np.linspace(1, 3, 68, dtype=np.float32)
+    points[0, 23:91] = np.stack([face, face[::-1]], 1)
+    points[0, 0] = (2, 2)
+    points[0, 1] = (50, 2)
+    scores[0, 23:91] = scores[0, :2] = 0.9
+    boxes = np.array([[0, 0, 5, 9], [5, 0, 9, 9]], np.float32)
+    return Poses(boxes, np.array([0.8, 0.6], np.float32), points, scores, "pose")
+
+
+def a_box(x1, y1, x2, y2, part):
+    return Detections(
+        np.array([[x1, y1, x2, y2]], np.float32), np.array([0.4], np.float32),
+        ("body_distortion",), (part,), "boxes",
+    )  # fmt: skip
+
+
+def test_boxes_and_poses_come_in_one_prediction_with_points_under_their_person(fetchers):
+    found = a_box(1, 1, 3, 3, "hand")
+    poses = Seeing(two_people())
+    (outcome,) = run(
+        [task(1, "a.png")], Seeing(found), fetchers, config=POSE_CONFIG, poses=poses
+    ).values()
+    assert isinstance(outcome, Prediction)
+    kinds = [(region["from_name"], region["type"]) for region in outcome.result]
+    assert kinds == [
+        ("label", "rectanglelabels"), ("body_part", "choices"),
+        ("person", "rectanglelabels"), ("points", "keypointlabels"),
+        ("person", "rectanglelabels"),
+    ]  # fmt: skip
+    first, nose = outcome.result[2], outcome.result[3]
+    assert nose["parentID"] == first["id"]
+    assert nose["value"] == {"x": 20.0, "y": 20.0, "width": 0.5, "keypointlabels": ["nose"]}
+    assert first["score"] == 0.8
+    assert outcome.score == pytest.approx((0.4 + 0.8 + 0.6) / 3, abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("box", "said", "part"),
+    [
+        ((1, 1, 3, 3), "hand", "face"),  # located parts say better where it is
+        ((1, 1, 3, 3), "face", "face"),
+        ((7, 7, 9, 9), "hand", "hand"),  # nobody there
+        ((1, 6, 3, 8), "hand", "hand"),  # somebody there, but no part that was located
+        ((1, 1, 3, 3), None, "face"),
+    ],
+)
+def test_the_part_of_a_box_is_the_one_that_the_pose_shows_there(fetchers, box, said, part):
+    people = two_people()
+    (outcome,) = run(
+        [task(1, "a.png")],
+        Seeing(a_box(*box, said)),
+        fetchers,
+        config=POSE_CONFIG,
+        poses=Seeing(people.take(np.array([0]))),
+    ).values()
+    assert outcome.result[1]["value"]["choices"] == [part]
+
+
+def test_without_people_the_phrase_names_the_part(fetchers):
+    (outcome,) = run(
+        [task(1, "a.png")],
+        Seeing(a_box(1, 1, 3, 3, "hand")),
+        fetchers,
+        config=POSE_CONFIG,
+        poses=Seeing(Poses.none(133, "pose")),
+    ).values()
+    assert outcome.result[1]["value"]["choices"] == ["hand"]

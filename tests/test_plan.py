@@ -1,12 +1,12 @@
 """Which control is filled, with what, and under which version."""
 
-from dataclasses import replace
-
 import pytest
 
+from prelabel import keypoints
 from prelabel.errors import InvalidRequest
-from prelabel.plan import NO_PREDICTOR, Predictors, make_plan
-from prelabel.server.service import default_label_config
+from prelabel.labelstudio.config import normalised
+from prelabel.labelstudio.templates import boxes_config
+from prelabel.plan import NO_PREDICTOR, PERSON_WORDS, PoseStep, Predictors, make_plan
 
 
 class Named:
@@ -29,12 +29,16 @@ def boxes(*labels, name="label", more=""):
     return f'<RectangleLabels name="{name}" toName="image" {more}>{inside}</RectangleLabels>'
 
 
+def predictors(boxes=None, poses=None):
+    return Predictors(boxes or Named(), poses or Named("pose"))
+
+
 def plan(inside, predictor=None):
-    return make_plan(view(inside), Predictors(predictor or Named()))
+    return make_plan(view(inside), predictors(predictor))
 
 
 def test_an_empty_config_has_no_steps_and_says_so():
-    empty = make_plan("<View></View>", Predictors(Named()))
+    empty = make_plan("<View></View>", predictors())
     assert empty.steps == ()
     assert empty.model_version == NO_PREDICTOR
     assert "nothing to fill" in empty.warnings[0]
@@ -42,11 +46,11 @@ def test_an_empty_config_has_no_steps_and_says_so():
 
 def test_a_config_that_is_not_xml_is_refused():
     with pytest.raises(InvalidRequest):
-        make_plan("<View", Predictors(Named()))
+        make_plan("<View", predictors())
 
 
 def test_the_shipped_config_is_filled_with_boxes_and_parts_under_the_plain_name():
-    shipped = make_plan(default_label_config(), Predictors(Named("grounding-dino-tiny")))
+    shipped = make_plan(boxes_config(), predictors(Named("grounding-dino-tiny")))
     (step,) = shipped.steps
     assert step.part_choice is not None
     assert step.part_choice.control.name == "body_part"
@@ -91,7 +95,7 @@ def test_a_control_on_something_else_than_an_image_is_warned_about():
     made = make_plan(
         '<View><Video name="v" value="$v"/><RectangleLabels name="r" toName="v">'
         '<Label value="a"/></RectangleLabels></View>',
-        Predictors(Named()),
+        predictors(),
     )
     assert made.steps == ()
     assert "is no <Image>" in made.warnings[0]
@@ -130,8 +134,73 @@ def test_the_body_part_choice_is_found_by_name_tag_or_values(controls, expected)
     assert (step.part_choice and step.part_choice.control.name) == expected
 
 
-def test_typed_words_replace_the_labels_phrases():
+def test_typed_words_replace_the_labels_phrases_and_not_the_version():
     made = plan(boxes("cat", "dog"))
-    typed = made.typed(["a brown dog"])
+    typed = made.interactive([{"type": "textarea", "value": {"text": ["a brown dog"]}}])
     assert [(p.text, p.label) for p in typed.steps[0].ask.phrases] == [("a brown dog", "dog")]
-    assert replace(typed, steps=made.steps) == made
+    assert typed.model_version == made.model_version
+
+
+def points(*names, name="keypoints", more=""):
+    inside = "".join(f'<Label value="{point}"/>' for point in names)
+    return f'<KeyPointLabels name="{name}" toName="image" {more}>{inside}</KeyPointLabels>'
+
+
+def test_keypoints_with_whole_body_names_are_filled_with_poses():
+    (step,) = plan(points("nose", "left_eye")).steps
+    assert isinstance(step, PoseStep)
+    assert step.points == {0: "nose", 1: "left_eye"}
+    assert step.parent is None
+    assert plan(points("nose")).model_version.startswith("pose@")
+
+
+def test_all_133_keypoints_are_the_default_and_need_no_digest():
+    assert plan(points(*keypoints.NAMES)).model_version == "pose"
+
+
+@pytest.mark.parametrize(
+    "rectangle",
+    [
+        boxes("Person", name="box"),
+        boxes("car", "human", name="box"),
+        boxes("person", name="keypoints_bbox", more='model_skip="true"'),
+    ],
+)
+def test_a_rectangle_for_persons_becomes_the_parent_and_is_asked_of_no_detector(rectangle):
+    made = plan(rectangle + points("nose"))
+    pose = made.steps[-1]
+    assert pose.parent is not None
+    assert normalised(pose.parent.label) in PERSON_WORDS
+    asked = [phrase.text for step in made.steps[:-1] for phrase in step.ask.phrases]
+    assert asked == (["car"] if "car" in rectangle else [])
+
+
+def test_boxes_and_poses_in_one_project_have_both_names_in_one_version():
+    config = boxes("body_distortion") + boxes("person", name="person") + points(*keypoints.NAMES)
+    made = plan(config)
+    assert [type(step).__name__ for step in made.steps] == ["BoxStep", "PoseStep"]
+    assert made.model_version == "fake+pose"
+
+
+def test_other_keypoints_beside_whole_body_ones_get_the_centres_of_boxes():
+    box, pose = plan(points("nose", "spot")).steps
+    assert [phrase.label for phrase in box.ask.phrases] == ["spot"]
+    assert pose.points == {0: "nose"}
+
+
+def test_a_threshold_for_points_is_honoured():
+    (step,) = plan(points("nose", more='model_point_threshold="0.7"')).steps
+    assert step.ask.min_score == 0.7
+
+
+def test_what_was_drawn_tells_where_to_look():
+    size = {"original_width": 200, "original_height": 100}
+    drawn = [
+        {"type": "rectanglelabels", **size, "id": "a",
+         "value": {"x": 10, "y": 10, "width": 50, "height": 50, "rectanglelabels": ["person"]}},
+        {"type": "keypointlabels", **size, "id": "b", "is_positive": True,
+         "value": {"x": 50, "y": 50, "width": 1, "keypointlabels": ["nose"]}},
+    ]  # fmt: skip
+    (step,) = plan(points("nose")).interactive(drawn).steps
+    assert step.ask.within_xyxy == ((20, 10, 120, 60),)
+    assert step.ask.at_xy == ((100, 50),)

@@ -17,6 +17,7 @@ from prelabel.media.references import ImageReference, Origin, shown
 from prelabel.pipeline import Studio
 from prelabel.plan import Predictors
 from prelabel.predictors import registry
+from prelabel.predictors.base import Predictor
 from prelabel.predictors.fallback import Fallback
 from prelabel.server.service import Service
 from prelabel.settings import Settings, load
@@ -59,17 +60,24 @@ def service(settings: Settings) -> Service:
 
 
 def _predictors(settings: Settings) -> Predictors:
+    return Predictors(
+        boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings),
+        poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings),
+    )
+
+
+def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor:
+    """A predictor by name, with one behind it that needs no weights from elsewhere."""
     options = settings.options()
-    boxes = settings.boxes_predictor
-    last_resort = registry.create("opencv-fallback", options)
-    if boxes == "opencv-fallback":
-        return Predictors(last_resort)
+    second = registry.create(last_resort, options)
+    if name == last_resort:
+        return second
     try:
-        return Predictors(Fallback(registry.create(boxes, options), last_resort))
+        return Fallback(registry.create(name, options), second)
+    except SettingsError:
+        raise
     except OperatorError as error:
-        if isinstance(error, SettingsError):
-            raise
-        return Predictors(Fallback.given_up(boxes, error, last_resort))
+        return Fallback.given_up(name, error, second)
 
 
 def _images(settings: Settings) -> ImageCache:

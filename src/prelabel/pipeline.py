@@ -10,17 +10,21 @@ from itertools import islice
 from threading import Lock
 from typing import Any, Protocol
 
+import numpy as np
 import structlog
 
 from prelabel.errors import ModelError, PrelabelError, TaskError
+from prelabel.geometry import box_areas
 from prelabel.labelstudio import regions
 from prelabel.labelstudio.config import ImageTag
 from prelabel.labelstudio.tasks import Task
 from prelabel.learning.frames import FrameKey, frame_key, neighbours
 from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Plan, Step
+from prelabel.predictors.body_parts import named_by_parts
+from prelabel.predictors.pose_parts import parts_of
 from prelabel.runtime.deadline import Deadline
-from prelabel.types import Detections, Image, Poses
+from prelabel.types import Ask, Detections, Image, Poses
 
 log = structlog.get_logger(__name__)
 
@@ -222,21 +226,31 @@ def _frame(task: Task, tag: ImageTag) -> FrameKey | None:
 
 def _predict_batch(batch: Sequence[_Pages], plan: Plan) -> list[Outcome]:
     """One outcome per task of a batch; an error in one step of a task is the task's outcome."""
-    results: list[list[dict[str, Any]]] = [[] for _ in batch]
+    found: list[list[_OnPage]] = [[] for _ in batch]
     errors: dict[int, PrelabelError] = {}
     for step in plan.steps:
         pages = [(row, page) for row, pages in enumerate(batch) for page in _paged(pages, step)]
         answer = step.predictor.predict([image for _, (image, _) in pages], step.ask)
-        for (row, (image, number)), found in zip(pages, answer, strict=True):
-            if isinstance(found, PrelabelError):
-                errors.setdefault(row, found)
+        for (row, (image, number)), finding in zip(pages, answer, strict=True):
+            if isinstance(finding, PrelabelError):
+                errors.setdefault(row, finding)
             else:
                 page = regions.Page(image.height, image.width, number)
-                results[row] += _regions(found, step, page)
+                found[row].append(_OnPage(step, page, _wanted(finding, step.ask)))
     version = plan.model_version
     return [
-        errors.get(row) or _checked(result, version, plan) for row, result in enumerate(results)
+        errors.get(row) or _prediction(on_pages, version, plan)
+        for row, on_pages in enumerate(found)
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class _OnPage:
+    """What one step found on one page of a task."""
+
+    step: Step
+    page: regions.Page
+    finding: Detections | Poses
 
 
 def _paged(pages: _Pages, step: Step) -> list[tuple[Image, int | None]]:
@@ -244,22 +258,54 @@ def _paged(pages: _Pages, step: Step) -> list[tuple[Image, int | None]]:
     return [(image, number if step.image.is_list else None) for number, image in enumerate(images)]
 
 
-def _regions(found: Detections | Poses, step: Step, page: regions.Page) -> list[dict[str, Any]]:
-    if isinstance(found, Poses):
-        raise TypeError(f"{step.predictor.name} answers {step.control.name} with poses, not boxes")
-    return regions.box_regions(found, step.control, step.part_choice, page)
+def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
+    result: list[dict[str, Any]] = []
+    scores: list[float] = []
+    for one in found:
+        finding = _with_parts_of_poses(one, found)
+        result += one.step.regions(finding, one.page)
+        scores += one.step.scores(finding)
+    return _checked(Prediction(result, regions.mean_score(scores), version), plan)
 
 
-def _checked(result: list[dict[str, Any]], version: str, plan: Plan) -> Outcome:
+def _with_parts_of_poses(one: _OnPage, found: Sequence[_OnPage]) -> Detections | Poses:
+    """Boxes with their body parts by the poses on the same page, where it has any."""
+    if isinstance(one.finding, Poses):
+        return one.finding
+    for other in found:
+        beside = other.step.image == one.step.image and other.page == one.page
+        if beside and isinstance(other.finding, Poses) and len(other.finding):
+            parts = parts_of(other.finding, (one.page.height, one.page.width))
+            return named_by_parts(one.finding, parts)
+    return one.finding
+
+
+def _checked(prediction: Prediction, plan: Plan) -> Outcome:
     """The prediction, or an error where Label Studio would not take it."""
-    problems = regions.problems(result, plan.config)
+    problems = regions.problems(prediction.result, plan.config)
     if problems:
         return ModelError(
             "prediction",
             f"does not fit the label config ({'; '.join(problems[:3])})",
             "This is a defect of prelabel: please report it with the label config.",
         )
-    return Prediction(result, regions.mean_score(result), version)
+    return prediction
+
+
+def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
+    """What lies where an annotator drew or pointed; everything where they did neither."""
+    if not ask.within_xyxy and not ask.at_xy:
+        return finding
+    boxes = finding.boxes_xyxy
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    kept = np.zeros(len(boxes), bool)
+    for x1, y1, x2, y2 in ask.within_xyxy:
+        kept |= ((centres >= (x1, y1)) & (centres <= (x2, y2))).all(1)
+    for x, y in ask.at_xy:
+        at = ((boxes[:, :2] <= (x, y)) & (boxes[:, 2:] >= (x, y))).all(1)
+        if at.any():  # of several that lie there, the smallest is what was meant
+            kept[np.argmin(np.where(at, box_areas(boxes), np.inf))] = True
+    return finding.take(np.flatnonzero(kept))
 
 
 def _nothing_to_fill(task: Task) -> TaskError:

@@ -1,19 +1,31 @@
 """Which predictor answers which control of a project, and under which model version."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
-from prelabel.labelstudio.config import Control, ImageTag, LabelConfig, parse
+from prelabel import keypoints
+from prelabel.labelstudio.config import Control, ImageTag, LabelConfig, normalised, parse
+from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.prompts import (
     DISTORTION_PROMPTS,
     part_choices,
     phrases_of,
     phrases_typed,
 )
-from prelabel.labelstudio.regions import PartChoice
+from prelabel.labelstudio.regions import (
+    Page,
+    PartChoice,
+    PersonBox,
+    Region,
+    box_regions,
+    drawn_places,
+    pose_regions,
+    prompt_texts,
+)
 from prelabel.predictors.base import Predictor
 from prelabel.predictors.registry import fingerprint
-from prelabel.types import Ask, Phrase
+from prelabel.types import Ask, Detections, Phrase, Poses
 
 NO_PREDICTOR = "no-predictor"
 """The model version of a project that has nothing prelabel can fill."""
@@ -23,6 +35,13 @@ _DEFAULT_ASK = Ask(
 )
 _MIN_PART_CHOICES = 2
 
+PERSON_WORDS = frozenset({"person", "people", "human", "man", "woman", "pose"})
+"""Labels of a rectangle that holds a person's keypoints."""
+
+
+Places = tuple[tuple[float, ...], ...]
+"""Boxes xyxy or points xy in pixels, as `Ask` has them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Predictors:
@@ -30,20 +49,90 @@ class Predictors:
 
     Attributes:
         boxes: Finds what phrases ask for.
+        poses: Finds people and their whole-body keypoints.
     """
 
     boxes: Predictor
+    poses: Predictor
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
-    """One control of a project and how it is filled."""
+class BoxStep:
+    """A control that is filled with boxes, or with their centres."""
 
     predictor: Predictor
     ask: Ask
     image: ImageTag
     control: Control
     part_choice: PartChoice | None
+
+    def regions(self, found: Detections | Poses, page: Page) -> list[Region]:
+        """Findings on one page as regions."""
+        assert isinstance(found, Detections), f"{self.predictor.name} gave poses for boxes"
+        return box_regions(found, self.control, self.part_choice, page)
+
+    def scores(self, found: Detections | Poses) -> list[float]:
+        """How sure each box is."""
+        assert isinstance(found, Detections)
+        return [float(score) for score in found.scores]
+
+    def typed(self, texts: Sequence[str]) -> "BoxStep":
+        """The step that looks for what an annotator typed."""
+        return replace(self, ask=replace(self.ask, phrases=phrases_typed(texts, self.control)))
+
+    def looking(self, within_xyxy: Places, at_xy: Places) -> "BoxStep":
+        """The step that looks only where an annotator drew."""
+        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
+
+    @property
+    def wish(self) -> str:
+        """What is asked for beyond the defaults; "" for nothing."""
+        return "" if self.ask == _DEFAULT_ASK else repr(self.ask)
+
+
+@dataclass(frozen=True, slots=True)
+class PoseStep:
+    """A control that is filled with the keypoints of people.
+
+    Attributes:
+        points: The stored label of each keypoint index that the control has.
+        parent: The rectangle that a person's keypoints lie under, or None.
+    """
+
+    predictor: Predictor
+    ask: Ask
+    image: ImageTag
+    control: Control
+    points: dict[int, str]
+    parent: PersonBox | None
+
+    def regions(self, found: Detections | Poses, page: Page) -> list[Region]:
+        """Findings on one page as regions."""
+        assert isinstance(found, Poses), f"{self.predictor.name} gave boxes for poses"
+        return pose_regions(found, self.control, self.points, self.parent, page)
+
+    def scores(self, found: Detections | Poses) -> list[float]:
+        """How sure each person is."""
+        assert isinstance(found, Poses)
+        return [float(score) for score in found.box_scores]
+
+    def typed(self, texts: Sequence[str]) -> "PoseStep":
+        """The same step: people are not asked for in words."""
+        del texts
+        return self
+
+    def looking(self, within_xyxy: Places, at_xy: Places) -> "PoseStep":
+        """The step that looks only where an annotator drew."""
+        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
+
+    @property
+    def wish(self) -> str:
+        """What is asked for beyond the defaults, which are all keypoints; "" for nothing."""
+        every = len(self.points) == len(keypoints.NAMES)
+        return "" if every and self.ask == Ask() else repr((self.ask, sorted(self.points)))
+
+
+Step = BoxStep | PoseStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +143,13 @@ class Plan:
         config: The project's label config.
         steps: What to run for each task; empty where the config has nothing to fill.
         warnings: What an operator should know about this config.
+        wishes: What it asks for beyond the defaults, as text for the model version.
     """
 
     config: LabelConfig
     steps: tuple[Step, ...]
     warnings: tuple[str, ...]
+    wishes: tuple[str, ...]
 
     @property
     def model_version(self) -> str:
@@ -72,62 +163,109 @@ class Plan:
         digest = fingerprint(
             {
                 "predictors": [p.fingerprint for p in predictors if p.fingerprint],
-                "asks": [step.ask for step in self.steps if step.ask != _DEFAULT_ASK],
+                "wishes": list(self.wishes),
             },
-            {"predictors": [], "asks": []},
+            {"predictors": [], "wishes": []},
         )
         name = "+".join(predictor.name for predictor in predictors)
         return f"{name}@{digest}" if digest else name
 
-    def typed(self, texts: Sequence[str]) -> "Plan":
-        """The plan that looks for what an annotator typed instead of what the labels say."""
-        steps = tuple(
-            replace(step, ask=replace(step.ask, phrases=phrases_typed(texts, step.control)))
-            for step in self.steps
+    def interactive(self, results: Sequence[Mapping[str, Any]]) -> "Plan":
+        """The plan for what an annotator just typed or drew with a smart tool."""
+        typed = prompt_texts(results)
+        within, at = drawn_places(results)
+        steps = [step.typed(typed) if typed else step for step in self.steps]
+        return replace(
+            self,
+            steps=tuple(
+                replace(step, ask=replace(step.ask, within_xyxy=within, at_xy=at)) for step in steps
+            ),
         )
-        return replace(self, steps=steps)
 
 
 def make_plan(label_config: str, predictors: Predictors) -> Plan:
     """Read a label config and decide what fills it.
+
+    Keypoint controls that name whole-body keypoints are filled with poses; a rectangle label for
+    persons beside them holds the persons' boxes. All other labels of rectangle and keypoint
+    controls are looked for in words, each once, as a rectangle where a control has one for it.
 
     Raises:
         InvalidRequest: The label config cannot be read.
     """
     config = parse(label_config)
     warnings: list[str] = []
-    steps: list[Step] = []
-    asked: set[str] = set()
-    for control in sorted(_primaries(config), key=lambda control: control.tag, reverse=True):
-        image = config.image(control.to_name)
-        if image is None:
-            warnings.append(f"{control.name}: its toName {control.to_name!r} is no <Image>")
-            continue
-        fresh = tuple(label for label in control.labels if label.stored not in asked)
-        asked |= {label.stored for label in fresh}
-        if fresh:
-            ask = Ask(phrases_of(fresh), _min_score(control, warnings))
-            steps.append(Step(predictors.boxes, ask, image, control, _part_choice(config, control)))
+    poses = _pose_steps(config, predictors.poses, warnings)
+    given = {(s.control.name, label) for s in poses for label in s.points.values()}
+    given |= {(s.parent.control.name, s.parent.label) for s in poses if s.parent}
+    steps: list[Step] = [*_box_steps(config, predictors.boxes, given, warnings), *poses]
     if not steps:
         warnings.append(
             "nothing to fill: prelabel fills RectangleLabels and KeyPointLabels on an Image"
         )
-    return Plan(config, tuple(steps), tuple(warnings))
+    wishes = tuple(step.wish for step in steps if step.wish)
+    return Plan(config, tuple(steps), tuple(warnings), wishes)
 
 
-def _primaries(config: LabelConfig) -> list[Control]:
-    """Controls that draw; sorted by the caller so that a label in both gets its rectangle."""
+def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) -> list[PoseStep]:
+    steps = []
+    for control in _controls(config, "KeyPointLabels"):
+        image, points = config.image(control.to_name), keypoint_labels(control.labels)
+        if image is not None and points:
+            ask = Ask(min_score=_min_score(control, "model_point_threshold", warnings))
+            parent = _person_box(config, control)
+            steps.append(PoseStep(predictor, ask, image, control, points, parent))
+    return steps
+
+
+def _box_steps(
+    config: LabelConfig, predictor: Predictor, given: set[tuple[str, str]], warnings: list[str]
+) -> list[BoxStep]:
+    steps = []
+    asked: set[str] = set()
+    for tag in ("RectangleLabels", "KeyPointLabels"):  # a label in both gets its rectangle
+        for control in _controls(config, tag):
+            image = config.image(control.to_name)
+            if image is None:
+                warnings.append(f"{control.name}: its toName {control.to_name!r} is no <Image>")
+                continue
+            fresh = tuple(
+                label
+                for label in control.labels
+                if label.stored not in asked and (control.name, label.stored) not in given
+            )
+            asked |= {label.stored for label in fresh}
+            if fresh:
+                ask = Ask(phrases_of(fresh), _min_score(control, "model_score_threshold", warnings))
+                choice = _part_choice(config, control)
+                steps.append(BoxStep(predictor, ask, image, control, choice))
+    return steps
+
+
+def _controls(config: LabelConfig, tag: str) -> list[Control]:
+    """Controls of a kind that have labels and are not marked to be skipped."""
     return [
         control
         for control in config.controls
-        if control.tag in ("RectangleLabels", "KeyPointLabels")
+        if control.tag == tag
         and control.labels
         and control.attributes.get("model_skip", "").lower() != "true"
     ]
 
 
-def _min_score(control: Control, warnings: list[str]) -> float | None:
-    written = control.attributes.get("model_score_threshold")
+def _person_box(config: LabelConfig, points: Control) -> PersonBox | None:
+    """The first rectangle label for persons on the same image, in skipped controls too."""
+    for control in config.controls:
+        if control.tag == "RectangleLabels" and control.to_name == points.to_name:
+            for label in control.labels:
+                names = {label.value, label.stored, *label.predicted_values}
+                if PERSON_WORDS & {normalised(name) for name in names}:
+                    return PersonBox(control, label.stored)
+    return None
+
+
+def _min_score(control: Control, attribute: str, warnings: list[str]) -> float | None:
+    written = control.attributes.get(attribute)
     if written is None:
         return None
     try:
@@ -135,9 +273,7 @@ def _min_score(control: Control, warnings: list[str]) -> float | None:
     except ValueError:
         score = -1.0
     if not 0 <= score <= 1:
-        warnings.append(
-            f"{control.name}: model_score_threshold {written!r} is not a number from 0 to 1"
-        )
+        warnings.append(f"{control.name}: {attribute} {written!r} is not a number from 0 to 1")
         return None
     return score
 

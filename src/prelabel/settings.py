@@ -131,6 +131,38 @@ class Settings(BaseSettings):
     grounding_dino_threads: int | None = Field(
         None, ge=1, description="CPU threads of the model; unset: torch's own choice."
     )
+    # Poses
+    poses_predictor: str = Field("rtmlib", description="Predictor of poses, by name.")
+    mode: Literal["performance", "balanced", "lightweight"] = Field(
+        "balanced", description="Pair of RTMLib models."
+    )
+    backend: Literal["onnxruntime", "openvino", "opencv"] = Field(
+        "onnxruntime",
+        validation_alias=_named("backend", "backend_type"),
+        description="What runs the pose models (also read: `BACKEND_TYPE`).",
+    )
+    device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:1` or `mps`, for pose models.")
+    confidence_threshold: float = Field(0.3, ge=0, le=1, description="Lowest score of a keypoint.")
+    model_dir: Path | None = Field(
+        None, description="Folder of the pose models; unset: in the user's cache."
+    )
+    model_mirror: str = Field("", description="Mirror of the model host, asked first.")
+    pose_detector: str = Field("", description="Person detector of your own, `.onnx` or `.zip`.")
+    pose_model: str = Field("", description="Pose model of your own, `.onnx` or `.zip`.")
+    pose_channel_order: Literal["rgb", "bgr"] = Field(
+        "rgb", description="What pose models are fed; `bgr` as plain rtmlib does."
+    )
+    pose_detector_shape: Literal["rectangular", "square"] = Field(
+        "rectangular", description="Input of the person detector; `square` pads as rtmlib does."
+    )
+    pose_precision: Literal["fp32", "bf16"] = Field(
+        "fp32", description="`bf16`: twice as fast with openvino on CPUs that have it, less exact."
+    )
+    pose_threads: int | None = Field(
+        None, ge=1, description="CPU threads of one pose run; unset: cores divided by `WORKERS`."
+    )
+
+    # All models
     allow_downloads: bool = Field(True, description="Whether model weights may be fetched.")
 
     @field_validator("cors_origins", "label_studio_aliases", "fetch_allowed_hosts", mode="before")

@@ -92,10 +92,15 @@ class Ask:
     Attributes:
         phrases: What to look for, in a fixed order (the order changes a text model's scores).
         min_score: Drop findings below this score; None leaves the predictor's own threshold.
+        within_xyxy: Where a person drew boxes to look into, in pixels; empty for everywhere. A
+            pose predictor takes them for persons, without looking for any itself.
+        at_xy: Where a person pointed, in pixels; what lies there is wanted. Empty for everywhere.
     """
 
     phrases: tuple[Phrase, ...] = ()
     min_score: float | None = None
+    within_xyxy: tuple[tuple[float, ...], ...] = ()
+    at_xy: tuple[tuple[float, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -131,6 +136,16 @@ class Detections:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def take(self, rows: NDArray[np.int64]) -> Detections:
+        """The boxes of these rows, in this order."""
+        return Detections(
+            self.boxes_xyxy[rows],
+            self.scores[rows],
+            tuple(self.labels[row] for row in rows),
+            tuple(self.body_parts[row] for row in rows),
+            self.source,
+        )
 
     @classmethod
     def none(cls, source: str) -> Detections:
@@ -169,6 +184,16 @@ class Poses:
 
     def __len__(self) -> int:
         return len(self.boxes_xyxy)
+
+    def take(self, rows: NDArray[np.int64]) -> Poses:
+        """The people of these rows, in this order."""
+        return Poses(
+            self.boxes_xyxy[rows],
+            self.box_scores[rows],
+            self.keypoints_xy[rows],
+            self.keypoint_scores[rows],
+            self.source,
+        )
 
     @classmethod
     def none(cls, keypoints: int, source: str) -> Poses:

@@ -3,9 +3,9 @@ import xml.etree.ElementTree as ET
 import pytest
 
 from prelabel.errors import LoginRefused, RequestRefused, SettingsError
+from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.backends import (
     connect_project,
-    shipped_label_config,
     try_prediction,
 )
 from prelabel.types import BODY_PARTS
@@ -20,7 +20,7 @@ def running_backend(fake):
 
 
 def test_the_shipped_config_has_the_agreed_names_and_body_parts():
-    view = ET.fromstring(shipped_label_config())
+    view = ET.fromstring(boxes_config())
     [image] = view.iter("Image")
     [boxes] = view.iter("RectangleLabels")
     choices = {tag.get("name"): tag for tag in view.iter("Choices")}
@@ -42,7 +42,7 @@ def test_the_first_time_makes_project_backend_and_webhook(fake, studio):
         "attached",
         "created",
     )
-    assert fake.projects[made.project_id]["label_config"] == shipped_label_config()
+    assert fake.projects[made.project_id]["label_config"] == boxes_config()
     assert fake.backends[made.backend_id]["url"] == BACKEND
     assert made.model_version == "v1"
     assert made.project_url == f"{fake.url}/projects/1/data"
@@ -124,9 +124,7 @@ def test_a_backend_with_a_password_needs_it_and_hears_no_events_without_its_path
 
 def test_an_existing_project_keeps_its_label_config(fake, studio):
     own = studio.create_project("hands", "<View><Text name='t' value='$t'/></View>")
-    kept = connect_project(
-        studio, BACKEND, project_title="hands", label_config=shipped_label_config()
-    )
+    kept = connect_project(studio, BACKEND, project_title="hands", label_config=boxes_config())
     assert kept.project_id == own["id"]
     assert fake.projects[own["id"]]["label_config"] == own["label_config"]
     assert any("has a label config of its own" in warning for warning in kept.warnings)

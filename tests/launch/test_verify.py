@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prelabel.labelstudio.config import parse
-from prelabel.launch.verify import Frame, boxes_of, same_place, table, verdict_on
+from prelabel.launch.verify import Frame, same_place, table, verdict_on
 
 CONFIG = parse(
     """<View><Image name="image" value="$image"/>
@@ -109,10 +109,6 @@ def test_no_boxes_lie_on_no_spots():
 )
 def test_a_box_lies_on_a_spot_by_overlap_or_by_holding_it_closely(box, expected):
     assert same_place(boxes(PLANTED), boxes(box)).item() is expected
-
-
-def test_percent_become_pixels():
-    assert boxes_of(right_prediction()["result"]).tolist() == [list(PLANTED)]
 
 
 def test_the_table_names_each_fault_below_its_frame():

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from prelabel.predictors.body_parts import covering_part
+from prelabel.predictors.body_parts import covering_part, named_by_parts
 from prelabel.types import Detections
 
 
@@ -30,3 +30,20 @@ HAND = ("hand", (10, 10, 30, 30))
 )
 def test_a_box_is_named_after_the_tightest_part_that_covers_it(located, box, part):
     assert covering_part(np.array(box, np.float32), located) == part
+
+
+@pytest.mark.parametrize(
+    ("located", "said", "part"),
+    [
+        (parts(), "hand", "hand"),
+        (parts(), None, None),
+        (parts(PERSON), "hand", "hand"),
+        (parts(PERSON), None, "full_body"),
+        (parts(PERSON, HAND), "face", "hand"),
+        (parts(PERSON, HAND), "full_body", "full_body"),
+    ],
+)
+def test_a_phrases_part_stands_unless_a_smaller_part_is_located_there(located, said, part):
+    box = np.array([[12, 12, 28, 28]], np.float32)
+    found = Detections(box, np.ones(1, np.float32), ("bad",), (said,), "test")
+    assert named_by_parts(found, located).body_parts == (part,)

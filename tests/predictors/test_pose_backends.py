@@ -100,12 +100,23 @@ def test_a_model_is_opened_once_for_all_threads_that_ask():
     assert len(opened) == 1
 
 
-def test_sessions_have_the_threads_asked_for_and_do_not_spin():
+@pytest.mark.parametrize(
+    ("release", "key", "value"),
+    [
+        ("1.31.1", "session.intra_op.spin_duration_us", "20"),
+        ("1.20.0", "session.intra_op.allow_spinning", "0"),
+    ],
+)
+def test_sessions_have_the_threads_asked_for_and_do_not_spin_for_long(
+    release, key, value, monkeypatch
+):
+    monkeypatch.setattr(onnxruntime, "__version__", release)
+
     session = open_session(NANODET, Runtime(threads=2), (64, 64))
 
     options = session._session.get_session_options()
     assert options.intra_op_num_threads == 2
-    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.get_session_config_entry(key) == value
 
 
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "npu"])

@@ -151,6 +151,24 @@ def test_boxes_lie_in_the_image(pose, photo):
     assert (poses.boxes_xyxy <= [512, 600, 512, 600]).all()
 
 
+def test_a_drawn_box_is_taken_for_a_person_without_looking_for_any(pose):
+    ask = Ask(within_xyxy=((10.0, 20.0, 110.0, 220.0),))
+
+    (poses,) = pose.predict([blank()], ask)
+
+    assert poses.boxes_xyxy.tolist() == [[10, 20, 110, 220]]
+    assert poses.box_scores.tolist() == [1]
+
+
+def test_a_box_drawn_outside_is_an_answer_about_that_image(pose):
+    ask = Ask(within_xyxy=((10.0, 310.0, 110.0, 390.0),))
+
+    too_low, inside = pose.predict([blank(height=300), blank(height=400)], ask)
+
+    assert isinstance(too_low, InvalidRequest)
+    assert len(inside) == 1
+
+
 @pytest.mark.parametrize("box", [[10, 10, 10, 90], [500, 500, 600, 600], [np.nan, 0, 9, 9]])
 def test_a_box_drawn_around_nothing_is_refused(pose, box):
     with pytest.raises(InvalidRequest, match="blank"):

@@ -103,7 +103,7 @@ def serve(predictor, images):
     def start(deadline_s: float = 5.0, **settings) -> TestClient:
         fetchers = ThreadPoolExecutor(16)
         service = Service(
-            Predictors(predictor),
+            Predictors(predictor, predictor),
             Studio(images, fetchers, lambda _: ()),
             origin=None,
             deadline_s=deadline_s,

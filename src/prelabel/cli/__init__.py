@@ -7,8 +7,10 @@ import typer
 
 from prelabel import __version__
 from prelabel.cli.bench import bench
+from prelabel.cli.config import config
 from prelabel.cli.connect import connect
 from prelabel.cli.demo import demo
+from prelabel.cli.models import models
 from prelabel.cli.serve import serve
 from prelabel.cli.studio import studio
 from prelabel.cli.warmup import warmup
@@ -26,6 +28,8 @@ app.command()(connect)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studio)
 app.command()(demo)
 
+app.add_typer(config, name="config")
+app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")
 
 

@@ -5,12 +5,12 @@ backend that is attached already is left alone, and so is its webhook.
 """
 
 from dataclasses import dataclass
-from importlib import resources
 from typing import Any
 
 import httpx2
 
 from prelabel.errors import RequestRefused, SettingsError
+from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.client import Json, LabelStudio
 from prelabel.labelstudio_api.refusals import base_address
 
@@ -63,12 +63,6 @@ class Connection:
     model_version: str | None
     webhook_action: str
     warnings: tuple[str, ...]
-
-
-def shipped_label_config() -> str:
-    """The label config for body distortions that comes with prelabel."""
-    config = resources.files("prelabel") / "label_configs" / "body_distortion.xml"
-    return config.read_text(encoding="utf-8")
 
 
 def connect_project(
@@ -166,7 +160,7 @@ def _project(
             "Name one of them with --project-id.",
         )
     if not found:
-        return studio.create_project(title, label_config or shipped_label_config()), "created"
+        return studio.create_project(title, label_config or boxes_config()), "created"
     if label_config is not None and label_config.strip() != found[0]["label_config"].strip():
         warnings.append(
             "The project has a label config of its own, which was kept; to use the given one, "

@@ -103,7 +103,7 @@ def warm_up(
             prediction = _ask(client, "POST", "/predict", body)["results"][0]
             failed, reason = _failures(client)
             if not prediction and (failed > failed_before or time.monotonic() - begin > timeout_s):
-                raise ModelError(f"warm-up at {url}", reason, "Read the backend's log.")
+                raise ModelError(f"warm-up at {url}", reason.rstrip("."), "Read the backend's log.")
         health = _ask(client, "GET", "/health")
     seconds = time.monotonic() - begin
     return WarmUp(seconds, str(prediction["model_version"]), tuple(_reasons(health)))

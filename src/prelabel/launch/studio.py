@@ -5,8 +5,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from prelabel.errors import LoginRefused
-from prelabel.labelstudio_api.login import login_with_password
 from prelabel.launch import backend, label_studio
 from prelabel.launch.processes import Child, ending_on_signals, watch
 from prelabel.settings import Settings
@@ -89,27 +87,20 @@ def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -
     if backend.is_running(studio.backend_url):
         say(f"backend: already at {studio.backend_url}")
         return []
-    url = settings.label_studio_url or studio.label_studio_url
-    environment = {"LABEL_STUDIO_URL": url, "LABEL_STUDIO_API_KEY": _token(url, settings, say)}
+    login = settings.label_studio_username
+    password = settings.label_studio_password.get_secret_value()
+    if not settings.label_studio_api_key.get_secret_value() and not (login and password):
+        say(
+            "backend: cannot fetch uploaded images without a token or a login; "
+            "set LABEL_STUDIO_API_KEY to a token from Account & Settings"
+        )
+    environment = {
+        "LABEL_STUDIO_URL": settings.label_studio_url or studio.label_studio_url,
+        "LABEL_STUDIO_USERNAME": login,  # a flag may have given it, which the child does not see
+        "LABEL_STUDIO_PASSWORD": password,
+    }
     child = backend.start(
         studio.backend_url, log_path=studio.logs_dir / "backend.log", environment=environment
     )
     started.enter_context(child)
     return [child]
-
-
-def _token(url: str, settings: Settings, say: Say) -> str:
-    """The token that the backend fetches uploaded images with; "" where none is to be had."""
-    token = settings.label_studio_api_key.get_secret_value()
-    password = settings.label_studio_password.get_secret_value()
-    if token or not (settings.label_studio_username and password):
-        reason = "" if token else "neither a token nor a login is set"
-    else:
-        try:
-            return login_with_password(url, settings.label_studio_username, password)
-        except LoginRefused as error:
-            reason = str(error)
-    if reason:
-        say(f"backend: cannot fetch uploaded images: {reason}")
-        say("backend: set LABEL_STUDIO_API_KEY to a token from Account & Settings, then restart")
-    return token

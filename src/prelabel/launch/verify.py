@@ -8,7 +8,7 @@ import numpy as np
 
 from prelabel.geometry import box_areas, intersections, pairwise_iou
 from prelabel.labelstudio.config import LabelConfig
-from prelabel.labelstudio.regions import problems
+from prelabel.labelstudio.regions import problems, read
 from prelabel.types import BODY_PARTS, Float32Array
 
 SAME_PLACE_IOU = 0.3
@@ -68,7 +68,7 @@ def verdict_on(frame: Frame, model_version: str, config: LabelConfig) -> Verdict
         return Verdict(frame.name, planted, 0, 0, (fault,))
     prediction = frame.predictions[0]
     result = prediction["result"]
-    boxes_xyxy = boxes_of(result)
+    boxes_xyxy = read(result, config).boxes.boxes_xyxy
     covered = same_place(frame.planted_xyxy, boxes_xyxy).any(axis=1)
     faults = problems(result, config)
     if prediction["model_version"] != model_version:
@@ -80,18 +80,6 @@ def verdict_on(frame: Frame, model_version: str, config: LabelConfig) -> Verdict
         for box in frame.planted_xyxy[~covered]
     ]
     return Verdict(frame.name, planted, int(covered.sum()), len(boxes_xyxy), tuple(faults))
-
-
-def boxes_of(result: Sequence[Mapping[str, Any]]) -> Float32Array:
-    """The rectangles of a result: (N, 4) float32 pixels xyxy."""
-    rows = []
-    for region in result:
-        if region["type"] == "rectanglelabels":
-            value = region["value"]
-            across, down = region["original_width"] / 100, region["original_height"] / 100
-            left, top = value["x"] * across, value["y"] * down
-            rows.append((left, top, left + value["width"] * across, top + value["height"] * down))
-    return np.array(rows, np.float32).reshape(-1, 4)
 
 
 def same_place(planted_xyxy: Float32Array, boxes_xyxy: Float32Array) -> np.ndarray[Any, Any]:

@@ -1,5 +1,6 @@
 """Where body parts are in an image, and which of them a box lies on."""
 
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -41,3 +42,31 @@ def covering_part(box_xyxy: Float32Array, parts: Detections) -> str | None:
     best = int(np.argmax(np.where((overlaps >= WITHIN * area) | (iou >= MIN_IOU), iou, -1)))
     qualifies = overlaps[best] >= WITHIN * area or iou[best] >= MIN_IOU
     return parts.body_parts[best] if qualifies else None
+
+
+def named_by_parts(found: Detections, parts: Detections) -> Detections:
+    """Boxes with the body part that each lies on, as located; a phrase is the second best witness.
+
+    The phrase that found a box says what its words resemble, the located parts say where it is.
+    The phrase's part stands where a located part of that name covers the box, or where nothing
+    smaller than a whole person does: a distorted hand is one that a pose may not find.
+
+    Args:
+        found: Boxes whose body parts come from phrases.
+        parts: Located parts of the same image.
+    """
+    return replace(
+        found,
+        body_parts=tuple(
+            _part(box, said, parts)
+            for box, said in zip(found.boxes_xyxy, found.body_parts, strict=True)
+        ),
+    )
+
+
+def _part(box_xyxy: Float32Array, said: str | None, parts: Detections) -> str | None:
+    same = np.array([part == said for part in parts.body_parts], bool)
+    if same.any() and covering_part(box_xyxy, parts.take(np.flatnonzero(same))):
+        return said
+    located = covering_part(box_xyxy, parts)
+    return said if said and located in (None, "full_body") else located

@@ -17,7 +17,7 @@ from prelabel.errors import MissingPackage
 STAGES = ((128, 3), (256, 9), (512, 9), (1024, 3))  # channels and blocks of YOLOX's backbone
 CSPNEXT_STAGES = ((128, 3), (256, 6), (512, 6), (1024, 3))
 KEYPOINTS = 133
-NOBODY, SMALL = -8.0, 1e-3  # so that no random box passes for a person, or is of endless size
+NOBODY = -8.0  # what the last layers answer everywhere: random boxes are no test of anything
 
 
 def write_yolox(path: Path, *, depth: float, width: float, side: int) -> float:
@@ -45,9 +45,9 @@ def write_yolox(path: Path, *, depth: float, width: float, side: int) -> float:
         classes = net.conv(net.conv(stem, scaled(256), 3), scaled(256), 3)
         boxes = net.conv(net.conv(stem, scaled(256), 3), scaled(256), 3)
         parts = [
-            net.conv(boxes, 4, activate=False, spread=SMALL),
-            net.op("Sigmoid", [net.conv(boxes, 1, activate=False, bias=NOBODY, spread=SMALL)]),
-            net.op("Sigmoid", [net.conv(classes, 1, activate=False, bias=NOBODY, spread=SMALL)]),
+            net.conv(boxes, 4, activate=False, spread=0),
+            net.op("Sigmoid", [net.conv(boxes, 1, activate=False, bias=NOBODY, spread=0)]),
+            net.op("Sigmoid", [net.conv(classes, 1, activate=False, bias=NOBODY, spread=0)]),
         ]
         rows = net.op("Reshape", [net.op("Concat", parts, axis=1), net.integers(0, 6, -1)])
         heads.append(net.op("Transpose", [rows], perm=[0, 2, 1]))

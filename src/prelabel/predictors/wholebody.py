@@ -112,12 +112,17 @@ class WholeBody:
         self._loaded()
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
-        """Poses of the people in each image, or why an image failed."""
+        """Poses of the people in each image, or why an image failed.
+
+        With `ask.within_xyxy` each of those boxes is taken for a person; nobody is looked for.
+        """
         estimator = self._loaded()
-        min_score = self._min_score if ask.min_score is None else ask.min_score
         try:
-            return estimator.poses(images, min_score)
-        except ModelError as error:
+            if ask.within_xyxy:
+                boxes = np.array(ask.within_xyxy, np.float32)
+                return [self.pose_in_boxes(image, boxes, ask) for image in images]
+            return estimator.poses(images, self._threshold(ask))
+        except (InvalidRequest, ModelError) as error:
             if len(images) == 1:
                 return [error]
         # One image spoilt the batch: its own answer is an error, the others get theirs.
@@ -137,8 +142,7 @@ class WholeBody:
                 "it has no area inside the image",
                 "Draw the box around a person.",
             )
-        min_score = self._min_score if ask.min_score is None else ask.min_score
-        return self._loaded().poses_of([image], [given], min_score)[0]
+        return self._loaded().poses_of([image], [given], self._threshold(ask))[0]
 
     def health(self) -> dict[str, object]:
         """Whether it is loaded, where it runs, and why it runs elsewhere than asked."""
@@ -149,6 +153,9 @@ class WholeBody:
         if estimator.reason:
             health["reason"] = estimator.reason
         return health
+
+    def _threshold(self, ask: Ask) -> float:
+        return self._min_score if ask.min_score is None else ask.min_score
 
     def _loaded(self) -> "PoseEstimator":
         with self._loading:

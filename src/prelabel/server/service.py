@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib.resources import files
 from typing import Any
 
 import structlog
@@ -14,8 +13,8 @@ import structlog
 from prelabel import __version__
 from prelabel.errors import NotReached
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
-from prelabel.labelstudio.regions import prompt_texts
 from prelabel.labelstudio.tasks import Task
+from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
 from prelabel.pipeline import Access, Outcome, Prediction, Studio, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
@@ -80,9 +79,7 @@ class Service:
             introduction: Who sent it, in its own words.
         """
         project = self.projects.get(request.project)
-        plan: Plan = self.plan_for(
-            request.label_config or project.label_config or default_label_config()
-        )
+        plan: Plan = self.plan_for(request.label_config or project.label_config or boxes_config())
         project.label_config = request.label_config or project.label_config
         project.introduction = introduction or project.introduction
         return plan
@@ -104,20 +101,20 @@ class Service:
 
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
-        boxes = self._predictors.boxes
-        health = {"name": boxes.name, **boxes.health()}
+        predictors = {"boxes": self._predictors.boxes, "poses": self._predictors.poses}
+        health = {what: {"name": p.name, **p.health()} for what, p in predictors.items()}
         return {
             "status": "ok",
-            "model_loaded": bool(health.get("loaded")),
+            "model_loaded": any(bool(one.get("loaded")) for one in health.values()),
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
-            "predictors": {"boxes": health},
+            "predictors": health,
         }
 
     def versions(self) -> list[str]:
         """The model versions of the default project and of all projects that were set up."""
         configs = {project.label_config for project in self.projects.all() if project.label_config}
-        plans: list[Plan] = [self.plan_for(xml) for xml in configs | {default_label_config()}]
+        plans: list[Plan] = [self.plan_for(xml) for xml in configs | {boxes_config()}]
         return sorted({plan.model_version for plan in plans if plan.steps})
 
     def close(self) -> None:
@@ -126,13 +123,13 @@ class Service:
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
-        config = request.label_config or project.label_config or default_label_config()
+        config = request.label_config or project.label_config or boxes_config()
         plan: Plan = self.plan_for(config)
-        typed = prompt_texts(request.context.get("result") or ())
+        drawn = request.context.get("result") or []
         params = request.params
         return Asked(
             tasks=request.tasks,
-            plan=plan.typed(typed) if typed else plan,
+            plan=plan.interactive(drawn) if drawn else plan,
             project=project,
             login=params.login if params else None,
             password=params.password if params else None,
@@ -166,12 +163,6 @@ class Service:
             done.get(index) or _not_reached(task, deadline)
             for index, task in enumerate(asked.tasks)
         ]
-
-
-@lru_cache(1)
-def default_label_config() -> str:
-    """The label config that prelabel ships, for callers that send none."""
-    return files("prelabel").joinpath("label_configs/body_distortion.xml").read_text("utf-8")
 
 
 def _entry(outcome: Outcome, asked: Asked) -> Any:

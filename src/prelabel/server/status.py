@@ -37,9 +37,7 @@ def report(service: Service) -> dict[str, Any]:
 
 def page(status: dict[str, Any]) -> str:
     """The page for people."""
-    boxes = status["predictors"]["boxes"]
-    loaded = "loaded" if boxes.get("loaded") else "loads with the first prediction"
-    reason = f'<p class="warn">{_text(boxes["reason"])}</p>' if boxes.get("reason") else ""
+    predictors = "".join(_predictor(what, one) for what, one in status["predictors"].items())
     projects = "".join(_project_row(project) for project in status["projects"])
     failures = "".join(
         _failure_row(project["project"], failure)
@@ -51,8 +49,7 @@ def page(status: dict[str, Any]) -> str:
 <html lang="en"><head><meta charset="utf-8"><title>prelabel</title>
 <meta name="viewport" content="width=device-width"><style>{_STYLE}</style></head><body>
 <h1>prelabel {_text(status["version"])}</h1>
-<p>Boxes: <b>{_text(boxes["name"])}</b> on {_text(boxes.get("device", "cpu"))}, {loaded}.</p>
-{reason}
+{predictors}
 <p>Model versions: {_text(", ".join(status["versions"]))}</p>
 <h2>Projects since the start</h2>
 <table><tr><th>Project</th>{columns}</tr>
@@ -61,6 +58,14 @@ def page(status: dict[str, Any]) -> str:
 <table><tr><th>Time</th><th>Project</th><th>Task</th><th>Reason</th><th>Request</th></tr>
 {failures or '<tr><td colspan="5">None.</td></tr>'}</table>
 </body></html>"""
+
+
+def _predictor(what: str, health: dict[str, Any]) -> str:
+    loaded = "loaded" if health.get("loaded") else "loads with the first prediction"
+    device = _text(health.get("device", "cpu"))
+    line = f"<p>{what.capitalize()}: <b>{_text(health['name'])}</b> on {device}, {loaded}.</p>"
+    reason = health.get("reason")
+    return line + (f'<p class="warn">{_text(reason)}</p>' if reason else "")
 
 
 def _project_row(project: dict[str, Any]) -> str:

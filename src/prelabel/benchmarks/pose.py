@@ -1,54 +1,65 @@
-"""`prelabel bench pose`: whole-body pose here and through plain rtmlib in a loop, timed."""
+"""Whole-body pose here and through plain rtmlib in a loop, timed side by side."""
 
 import io
 import platform
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
-from time import perf_counter
-from typing import TYPE_CHECKING, Annotated
+from time import perf_counter, sleep
 
-import typer
+import numpy as np
 
-if TYPE_CHECKING:
-    from prelabel.predictors.sessions import Outputs, Runtime, Session
-    from prelabel.predictors.wholebody import WholeBodyModels
-    from prelabel.types import Float32Array, UInt8Array
+from prelabel.errors import MissingPackage
+from prelabel.predictors import random_pose
+from prelabel.predictors.backends import open_session
+from prelabel.predictors.modes import MODES, detector_named
+from prelabel.predictors.person_detector import People
+from prelabel.predictors.pose_settings import PoseSettings
+from prelabel.predictors.sessions import (
+    Outputs,
+    Runtime,
+    Session,
+    require_known,
+    usable_cores,
+)
+from prelabel.predictors.wholebody import (
+    PoseEstimator,
+    PoseModel,
+    WholeBodyModels,
+    embedded_models,
+)
+from prelabel.types import Float32Array, Image, UInt8Array
 
 PEOPLE = (1, 4, 16)
 IMAGE_HW = (1080, 1920)
 PERSON_WH = (220, 560)
 MODELS = ("embedded", "balanced", "lightweight")
+PAUSE_S = 0.05  # idle threads of the way before may still be spinning
 BUSY_LOOP = "while True: pass"
 
 
 def pose(
-    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 5,
-    models: Annotated[
-        list[str] | None, typer.Option("--models", help="embedded, balanced, lightweight.")
-    ] = None,
-    people: Annotated[
-        list[int] | None, typer.Option("--people", min=1, help="Persons per image.")
-    ] = None,
-    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
-    busy: Annotated[
-        bool, typer.Option(help="Keep one core busy with another process meanwhile.")
-    ] = False,
+    runs: int, models: Sequence[str], people: Sequence[int], device: str, *, busy: bool
 ) -> None:
     """Time detector and pose per image against rtmlib, on the same weights and boxes.
 
     Balanced and lightweight are architecture-equal twins with random weights, which cost the same
     time as the real ones. Both sides look for people and are then given the same boxes.
-    """
-    import numpy as np
 
+    Args:
+        runs: Timed runs of each row.
+        models: Of `MODELS`; empty for all.
+        people: Persons per image, of each row; empty for `PEOPLE`.
+        device: cpu, cuda, cuda:1 or mps.
+        busy: Keep one core busy with another process meanwhile.
+    """
     photo = np.random.default_rng(0).integers(0, 256, (*IMAGE_HW, 3), np.uint8)
     print(_method(runs, device, busy=busy))
     print(f"{'models':<12} {'people':>6} {'way':<24} {'median ms':>9} {'slowest':>8}", end="")
@@ -65,20 +76,20 @@ class _Way:
     """One way to look at an image, and how many seconds of it the models have taken so far."""
 
     name: str
-    look: Callable[["UInt8Array", "Float32Array"], None]
+    look: Callable[[UInt8Array, Float32Array], None]
     seconds_in_models: Callable[[], float] = lambda: 0.0
 
 
 class _TimedSession:
     """A session that adds up how long it runs."""
 
-    def __init__(self, session: "Session") -> None:
+    def __init__(self, session: Session) -> None:
         self.seconds = 0.0
         self.device, self.reason = session.device, session.reason
         self.input_shape = session.input_shape
         self._session = session
 
-    def run(self, inputs: "Float32Array") -> "Outputs":
+    def run(self, inputs: Float32Array) -> Outputs:
         started = perf_counter()
         try:
             return self._session.run(inputs)
@@ -87,7 +98,6 @@ class _TimedSession:
 
 
 def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
-    from prelabel.predictors.sessions import Runtime, usable_cores
 
     files = _models(name, folder)
     yield _rtmlib(files, device)
@@ -99,14 +109,8 @@ def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
             yield _prelabel(f"prelabel openvino {precision}", files, runtime)
 
 
-def _models(name: str, folder: Path) -> "WholeBodyModels":
+def _models(name: str, folder: Path) -> WholeBodyModels:
     """The embedded models, or twins of a mode's that are written into `folder`."""
-    from prelabel.predictors import random_pose
-    from prelabel.predictors.modes import MODES, detector_named
-    from prelabel.predictors.pose_settings import PoseSettings
-    from prelabel.predictors.sessions import require_known
-    from prelabel.predictors.wholebody import PoseModel, WholeBodyModels, embedded_models
-
     require_known("--models", name, MODELS)
     if name == "embedded":
         return embedded_models(PoseSettings.of({}))
@@ -133,14 +137,7 @@ def _models(name: str, folder: Path) -> "WholeBodyModels":
     )
 
 
-def _prelabel(name: str, files: "WholeBodyModels", runtime: "Runtime") -> _Way:
-    import numpy as np
-
-    from prelabel.predictors.backends import open_session
-    from prelabel.predictors.person_detector import People
-    from prelabel.predictors.wholebody import PoseEstimator
-    from prelabel.types import Image
-
+def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
     side = files.detector.side
     detector = _TimedSession(open_session(files.detector_path, runtime, (side, side)))
     pose = _TimedSession(open_session(files.pose_path, runtime, files.pose.input_hw))
@@ -148,7 +145,7 @@ def _prelabel(name: str, files: "WholeBodyModels", runtime: "Runtime") -> _Way:
         name = f"{name} ({pose.device}!)"
     estimator = PoseEstimator(files, detector, pose, name)
 
-    def look(pixels_rgb: "UInt8Array", boxes_xyxy: "Float32Array") -> None:
+    def look(pixels_rgb: UInt8Array, boxes_xyxy: Float32Array) -> None:
         image = Image(pixels_rgb)
         estimator.people([image])
         people = People(boxes_xyxy, np.ones(len(boxes_xyxy), np.float32))
@@ -157,10 +154,8 @@ def _prelabel(name: str, files: "WholeBodyModels", runtime: "Runtime") -> _Way:
     return _Way(name, look, lambda: detector.seconds + pose.seconds)
 
 
-def _rtmlib(files: "WholeBodyModels", device: str) -> _Way:
+def _rtmlib(files: WholeBodyModels, device: str) -> _Way:
     """Plain rtmlib as its own `Wholebody` calls it, with its own sessions."""
-    from prelabel.errors import MissingPackage
-
     try:
         import rtmlib
     except ImportError as error:
@@ -175,17 +170,15 @@ def _rtmlib(files: "WholeBodyModels", device: str) -> _Way:
         detector = detectors[files.detector.family](str(files.detector_path), square, device=device)
         pose = rtmlib.RTMPose(str(files.pose_path), files.pose.input_hw[::-1], device=device)
 
-    def look(pixels_bgr: "UInt8Array", boxes_xyxy: "Float32Array") -> None:
+    def look(pixels_bgr: UInt8Array, boxes_xyxy: Float32Array) -> None:
         detector(pixels_bgr)
         pose(pixels_bgr, boxes_xyxy)
 
     return _Way("rtmlib in a loop", look)
 
 
-def _boxes(count: int) -> "Float32Array":
+def _boxes(count: int) -> Float32Array:
     """Boxes of people standing all over the image."""
-    import numpy as np
-
     corners = np.random.default_rng(count).uniform(
         (0, 0), (IMAGE_HW[1] - PERSON_WH[0], IMAGE_HW[0] - PERSON_WH[1]), (count, 2)
     )
@@ -193,13 +186,14 @@ def _boxes(count: int) -> "Float32Array":
 
 
 def _print_rows(
-    start: str, ways: list[_Way], photo: "UInt8Array", boxes: "Float32Array", runs: int
+    start: str, ways: list[_Way], photo: UInt8Array, boxes: Float32Array, runs: int
 ) -> None:
     """Time the ways in turn, so that what else the machine does meets all of them alike."""
     seconds: list[list[float]] = [[] for _ in ways]
     shares: list[list[float]] = [[] for _ in ways]
     for turn in range(runs + 1):
         for number, way in enumerate(ways):
+            sleep(PAUSE_S)
             before, started = way.seconds_in_models(), perf_counter()
             way.look(photo, boxes)
             took = perf_counter() - started
@@ -232,8 +226,6 @@ def _one_core_taken(wanted: bool) -> Iterator[None]:
 
 
 def _method(runs: int, device: str, *, busy: bool) -> str:
-    from prelabel.predictors.sessions import usable_cores
-
     packages = ["onnxruntime", "rtmlib", "numpy"]
     packages += ["openvino"] if find_spec("openvino") else []
     versions = ", ".join(f"{name} {version(name)}" for name in packages)
@@ -241,9 +233,9 @@ def _method(runs: int, device: str, *, busy: bool) -> str:
     height, width = IMAGE_HW
     return f"""\
 Milliseconds from an image in memory to its keypoints: detector once, pose for each person.
-Machine: {platform.system()} {platform.machine()}, {usable_cores()} cores, {others}; \
-Python {platform.python_version()}, {versions}.
-Image: noise of {width} x {height}; persons are boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
-for every way. Device: {device}. Rows of one block take turns: one run each to warm up, then {runs}
-timed. Embedded: real weights. Balanced, lightweight: rtmlib's architectures, random weights.
+Machine: {platform.system()} {platform.machine()}, {usable_cores()} cores, {others};
+Python {platform.python_version()}, {versions}. Device: {device}.
+Image: noise of {width} x {height}. Persons: boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
+for every way. Embedded: real weights. Balanced, lightweight: rtmlib's architectures with random
+weights. Rows of one block take turns, {PAUSE_S} s apart: one run each to warm up, {runs} timed.
 """

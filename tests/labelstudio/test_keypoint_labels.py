@@ -1,0 +1,88 @@
+"""Keypoint labels in the spellings that projects use."""
+
+import pytest
+
+from prelabel import keypoints
+from prelabel.labelstudio.config import Label
+from prelabel.labelstudio.keypoint_labels import keypoint_labels
+
+
+def indices(*names):
+    return keypoint_labels([Label(name, None, {}) for name in names])
+
+
+def test_no_labels_name_no_keypoints():
+    assert indices() == {}
+
+
+def test_every_standard_name_is_its_own_keypoint():
+    assert indices(*keypoints.NAMES) == dict(enumerate(keypoints.NAMES))
+
+
+@pytest.mark.parametrize(
+    ("name", "standard"),
+    [
+        ("face_0", "face-0"),
+        ("Face 67", "face-67"),
+        ("LEFT-EYE", "left_eye"),
+        ("left eye", "left_eye"),
+        ("eye_left", "left_eye"),
+        ("l_shoulder", "left_shoulder"),
+        ("left_wrist", "left_wrist"),
+        ("left_wrist_0", "left_hand_root"),
+        ("left_hand_0", "left_hand_root"),
+        ("right_hand_20", "right_pinky_finger4"),
+        ("left_thumb_1", "left_thumb1"),
+        ("left_index_5", "left_forefinger1"),
+        ("left_index_finger_1", "left_forefinger1"),
+        ("left_index_8", "left_forefinger4"),
+        ("right_middle_9", "right_middle_finger1"),
+        ("right_ring_16", "right_ring_finger4"),
+        ("right_pinky_17", "right_pinky_finger1"),
+        ("right_little_2", "right_pinky_finger2"),
+        ("left_big_toe", "left_big_toe"),
+    ],
+)
+def test_other_spellings_are_understood(name, standard):
+    assert indices(name) == {keypoints.INDEX[standard]: name}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "spot", "face", "hand_3", "left_hand", "left_hand_22", "left_index_9",
+     "left_wrist_3", "nose_1", "body_distortion", "left_thumb_5", "cat_1"],
+)  # fmt: skip
+def test_other_names_are_no_keypoints(name):
+    assert indices(name) == {}
+
+
+def test_points_counted_from_one_are_told_by_their_numbers():
+    hands = [f"{side}_hand_{n}" for side in ("left", "right") for n in range(1, 22)]
+    faces = [f"face_{n}" for n in range(1, 69)]
+    found = indices(*hands, *faces)
+    assert found[keypoints.INDEX["left_hand_root"]] == "left_hand_1"
+    assert found[132] == "right_hand_21"
+    assert found[23] == "face_1"
+    assert len(found) == 42 + 68
+
+
+def test_a_model_index_speaks_where_a_name_says_nothing_and_the_others_agree():
+    labels = [Label("nose", None, {"model_index": "0"}),
+              Label("linkes Auge", "le", {"model_index": "1"})]  # fmt: skip
+    assert keypoint_labels(labels) == {0: "nose", 1: "le"}
+
+
+def test_a_model_index_of_another_skeleton_is_not_believed():
+    hand = [Label(name, None, {"model_index": str(n)}) for n, name in enumerate(("palm", "tip"))]
+    assert keypoint_labels(hand) == {}
+    wrong = [*hand, Label("left_eye", None, {"model_index": "7"})]
+    assert keypoint_labels(wrong) == {1: "left_eye"}
+
+
+def test_all_133_numbers_need_no_names():
+    labels = [Label(f"punkt {chr(97 + n % 26)}", None, {"model_index": str(n)}) for n in range(133)]
+    assert len(keypoint_labels(labels)) == 133
+
+
+def test_of_two_labels_for_one_keypoint_the_first_counts():
+    assert indices("left_eye", "l_eye") == {1: "left_eye"}
