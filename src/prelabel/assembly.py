@@ -47,7 +47,7 @@ def service(settings: Settings) -> Service:
     """The server's working parts; nothing is loaded and nothing is fetched yet."""
     label_studio = _label_studio(settings)
     return Service(
-        _predictors(settings),
+        predictors(settings),
         Studio(
             images=_images(settings),
             fetchers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch"),
@@ -59,7 +59,8 @@ def service(settings: Settings) -> Service:
     )
 
 
-def _predictors(settings: Settings) -> Predictors:
+def predictors(settings: Settings) -> Predictors:
+    """What finds boxes and poses, each with a predictor behind it that is always there."""
     return Predictors(
         boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings),
         poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings),
@@ -69,7 +70,8 @@ def _predictors(settings: Settings) -> Predictors:
 def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor:
     """A predictor by name, with one behind it that needs no weights from elsewhere."""
     options = settings.options()
-    second = registry.create(last_resort, options)
+    runs_embedded = {} if settings.backend == "openvino" else {"BACKEND": "onnxruntime"}
+    second = registry.create(last_resort, options | runs_embedded)
     if name == last_resort:
         return second
     try:
@@ -80,23 +82,28 @@ def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor
         return Fallback.given_up(name, error, second)
 
 
-def _images(settings: Settings) -> ImageCache:
-    limits = Limits(
+def limits(settings: Settings) -> Limits:
+    """What every image is held to."""
+    return Limits(
         max_bytes=settings.max_image_mb * _MB,
         max_pixels=int(settings.max_image_megapixels * 1e6),
         fetch_timeout_s=settings.fetch_timeout_seconds,
         connect_timeout_s=settings.fetch_connect_timeout_seconds,
         max_redirects=settings.fetch_max_redirects,
     )
+
+
+def _images(settings: Settings) -> ImageCache:
+    held_to = limits(settings)
     fetcher = Fetcher(
-        limits,
+        held_to,
         AddressPolicy(settings.fetch_allowed_hosts),
         settings.local_files_document_root,
         verify_tls=settings.verify_ssl,
     )
 
     def load_image(reference: ImageReference) -> Image:
-        return decode(fetcher.fetch(reference), shown(reference.uri), limits)
+        return decode(fetcher.fetch(reference), shown(reference.uri), held_to)
 
     return ImageCache(load_image, max_bytes=settings.image_cache_mb * _MB)
 

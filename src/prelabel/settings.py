@@ -5,6 +5,7 @@ Each setting has one name: upper case in the environment and `.env`, lower case 
 """
 
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -224,6 +225,26 @@ def load(**flags: Any) -> Settings:
         raise SettingsError(
             name, first["msg"], "Correct it in the environment, .env or prelabel.toml."
         ) from error
+    except tomllib.TOMLDecodeError as error:
+        raise SettingsError("prelabel.toml", f"is not TOML ({error})", "Correct it.") from error
+
+
+def known_names() -> frozenset[str]:
+    """All names, in upper case, by which a setting may be given."""
+    names = set(Settings.model_fields)
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names |= {name for name in field.validation_alias.choices if isinstance(name, str)}
+    return frozenset(name.upper() for name in names)
+
+
+def given_names() -> frozenset[str]:
+    """All names, in upper case, that the environment, `.env` and `prelabel.toml` give."""
+    from dotenv import dotenv_values  # noqa: PLC0415 - as pydantic-settings does: few have a .env
+
+    toml = Path("prelabel.toml")
+    tables = tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else {}
+    return frozenset(name.upper() for name in (*os.environ, *dotenv_values(".env"), *tables))
 
 
 def hand_down(settings: Mapping[str, Any]) -> None:

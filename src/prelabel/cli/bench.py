@@ -50,3 +50,23 @@ def artifacts(
     from prelabel.benchmarks.artifacts import artifacts as measure
 
     measure(draws, seed)
+
+
+@bench.command()
+def pose(
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 5,
+    models: Annotated[
+        list[str] | None, typer.Option("--models", help="embedded, balanced, lightweight.")
+    ] = None,
+    people: Annotated[
+        list[int] | None, typer.Option("--people", min=1, help="Persons per image.")
+    ] = None,
+    device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
+    busy: Annotated[
+        bool, typer.Option(help="Keep one core busy with another process meanwhile.")
+    ] = False,
+) -> None:
+    """Detector and pose per image, against plain rtmlib on the same weights."""
+    from prelabel.benchmarks.pose import pose as measure
+
+    measure(runs, models or [], people or [], device, busy=busy)

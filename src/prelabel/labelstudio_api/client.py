@@ -152,8 +152,10 @@ class LabelStudio:
         answer = self._object("POST", path, params=params, timeout=_BACKEND_TIMEOUT_S, **content)
         return [int(task_id) for task_id in answer["task_ids"]]
 
-    def tasks(self, project_id: int, *, after_id: int = 0, page_size: int = 500) -> Iterator[Json]:
-        """The tasks of a project in the order of their ids, with `id` and raw `data` only.
+    def tasks(
+        self, project_id: int, *, after_id: int = 0, page_size: int = 500, annotations: bool = False
+    ) -> Iterator[Json]:
+        """The tasks of a project in the order of their ids, with `id` and raw `data`.
 
         Each page starts behind the last id seen, so that tasks which come or go meanwhile shift
         nothing.
@@ -162,7 +164,9 @@ class LabelStudio:
             project_id: The project.
             after_id: Leave out this id and all before it.
             page_size: Tasks per request.
+            annotations: Give all fields, annotations and predictions among them.
         """
+        fields = {"fields": "task_only", "include": "id,data"}
         while True:
             answer = self._object(
                 "GET",
@@ -171,10 +175,9 @@ class LabelStudio:
                     "project": project_id,
                     "page": 1,
                     "page_size": page_size,
-                    "fields": "task_only",
-                    "include": "id,data",
                     "resolve_uri": "false",
                     "query": _after(after_id),
+                    **({"fields": "all"} if annotations else fields),
                 },
             )
             page: list[Json] = answer["tasks"]

@@ -227,7 +227,7 @@ def _without_duplicates(
     numbers: dict[tuple[str, str | None], int] = {}
     for phrase in phrases:
         numbers.setdefault((phrase.label, phrase.body_part), len(numbers))
-    groups = [numbers[phrases[index].label, phrases[index].body_part] for index in real]
+    groups = [numbers[phrases[index].label, phrases[index].body_part] for index in real.tolist()]
     kept = non_maximum_suppression(
         boxes_xyxy[real],
         scores[real],

@@ -216,7 +216,7 @@ class PoseEstimator:
         owners = np.repeat(np.arange(len(images)), counts)
         crops = [
             simcc.crop(images[owner].pixels_rgb, centre, size, self._input_hw)
-            for owner, centre, size in zip(owners, centres, sizes, strict=True)
+            for owner, centre, size in zip(owners.tolist(), centres, sizes, strict=True)
         ]
         # With "bgr" the pixels are swapped but the means are not, which is what rtmlib does.
         swap = self._model.channel_order == "bgr"
