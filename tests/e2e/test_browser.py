@@ -66,9 +66,10 @@ def test_an_annotator_finds_the_boxes_with_label_and_body_part(
     log_in(page, project.servers)
     page.goto(f"{project.servers.label_studio_url}/projects/{project.id}/data?task={task_id}")
     regions = page.locator(".lsf-outliner-item")
-    regions.first.wait_for()
+    page.wait_for_load_state("networkidle")  # the editor draws its outliner anew until then
+    regions.nth(len(parts) - 1).wait_for()
     seen = []
-    for number in range(regions.count()):
+    for number in range(len(parts)):
         regions.nth(number).click()
         details = page.get_by_test_id("detailed-region")
         details.wait_for()

@@ -9,12 +9,16 @@ from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions import (
     Page,
     PartChoice,
+    PersonBox,
     box_regions,
+    drawn_places,
     mean_score,
+    pose_regions,
     problems,
     prompt_texts,
+    read,
 )
-from prelabel.types import Detections
+from prelabel.types import Detections, Poses
 
 XML = """
 <View>
@@ -156,3 +160,116 @@ def test_typed_prompts_are_read_from_text_areas_only():
         {"type": "textarea"},
     ]
     assert prompt_texts(results) == ["cat", "dog", "bird"]
+
+
+POSE_XML = """
+<View>
+  <Image name="image" value="$image"/>
+  <RectangleLabels name="person" toName="image"><Label value="person"/></RectangleLabels>
+  <KeyPointLabels name="kp" toName="image"><Label value="nose"/><Label value="left_eye"/>
+  </KeyPointLabels>
+  <RectangleLabels name="label" toName="image"><Label value="body_distortion"/></RectangleLabels>
+  <Choices name="body_part" toName="image" perRegion="true"><Choice value="Full Body"/></Choices>
+</View>
+"""
+POSE_CONFIG = parse(POSE_XML)
+PERSON, KEYPOINTS, BOXES, PARTS = POSE_CONFIG.controls
+POINTS = {0: "nose", 1: "left_eye"}
+
+
+def people(*persons):
+    """Each person: box, then (x, y, score) of nose and left eye."""
+    xy = np.zeros((len(persons), 133, 2), np.float32)
+    scores = np.zeros((len(persons), 133), np.float32)
+    for row, (_, *points) in enumerate(persons):
+        for index, (x, y, score) in enumerate(points):
+            xy[row, index], scores[row, index] = (x, y), score
+    boxes = np.array([person[0] for person in persons], np.float32).reshape(-1, 4)
+    return Poses(boxes, np.full(len(persons), 0.75, np.float32), xy, scores, "pose")
+
+
+ANN = ((10, 10, 110, 190), (60, 40, 0.5), (70, 30, 0.25))
+BEN = ((200, 10, 300, 190), (250, 40, 1.0), (0, 0, 0.0))
+
+
+def written(poses, parent=PersonBox(PERSON, "person")):  # noqa: B008 - a frozen value
+    return pose_regions(poses, KEYPOINTS, POINTS, parent, PAGE)
+
+
+def test_nobody_is_no_region():
+    assert written(people()) == []
+
+
+def test_points_lie_under_their_person_and_unfound_ones_are_left_out():
+    regions = written(people(ANN, BEN))
+    assert problems(regions, POSE_CONFIG) == []
+    ann, nose, eye, ben, bens_nose = regions
+    assert [region["from_name"] for region in regions] == ["person", "kp", "kp", "person", "kp"]
+    assert nose["parentID"] == eye["parentID"] == ann["id"]
+    assert bens_nose["parentID"] == ben["id"]
+    assert nose["value"] == {"x": 15.0, "y": 20.0, "width": 0.5, "keypointlabels": ["nose"]}
+    assert (ann["score"], nose["score"]) == (0.75, 0.5)
+    assert len({region["id"] for region in regions}) == 5
+
+
+def test_a_point_outside_the_image_is_not_shown():
+    stray = ((0, 0, 50, 50), (-5, 10, 0.9), (10, 10, 0.9))
+    assert [r["value"].get("keypointlabels") for r in written(people(stray))] == [
+        None, ["left_eye"]
+    ]  # fmt: skip
+
+
+def test_without_a_rectangle_for_persons_points_have_no_parent():
+    assert all("parentID" not in region for region in written(people(ANN), None))
+
+
+def test_people_are_read_back_apart_with_their_boxes_and_scores():
+    drawn = read(written(people(ANN, BEN)), POSE_CONFIG)
+    assert drawn.image_hw == (200, 400)
+    assert len(drawn.boxes) == 0
+    np.testing.assert_allclose(drawn.people.boxes_xyxy, [ANN[0], BEN[0]], atol=1e-3)
+    np.testing.assert_allclose(drawn.people.keypoints_xy[0, :2], [(60, 40), (70, 30)], atol=1e-3)
+    assert drawn.people.keypoint_scores[1].sum() == pytest.approx(1)
+
+
+def test_points_without_a_parent_are_one_person_with_the_box_around_them():
+    drawn = read(written(people(ANN), None), POSE_CONFIG)
+    np.testing.assert_allclose(drawn.people.boxes_xyxy, [[60, 30, 70, 40]], atol=1e-3)
+
+
+def test_boxes_are_read_back_with_label_part_and_score():
+    choice = PartChoice(PARTS, {"full_body": "Full Body"}, frozenset())
+    found_here = found((40, 20, 80, 120, 0.5), (0, 0, 40, 40, 0.25), part="full_body")
+    drawn = read(box_regions(found_here, BOXES, choice, PAGE), POSE_CONFIG)
+    np.testing.assert_allclose(drawn.boxes.boxes_xyxy, found_here.boxes_xyxy, atol=1e-3)
+    assert drawn.boxes.labels == ("body_distortion", "body_distortion")
+    assert drawn.boxes.body_parts == ("full_body", "full_body")
+    assert drawn.boxes.scores.tolist() == [0.5, 0.25]
+
+
+def test_a_turned_rectangle_is_read_as_the_upright_box_around_it():
+    (region,) = box_regions(found((100, 50, 200, 60, 0.5)), BOXES, None, PAGE)
+    region["value"]["rotation"] = 90
+    drawn = read([region], POSE_CONFIG)
+    np.testing.assert_allclose(drawn.boxes.boxes_xyxy, [[90, 50, 100, 150]], atol=1e-3)
+
+
+def test_an_empty_result_reads_as_nothing():
+    drawn = read([], POSE_CONFIG)
+    assert (len(drawn.boxes), len(drawn.people), drawn.image_hw) == (0, 0, (0, 0))
+
+
+def test_only_the_asked_page_is_read():
+    here = Page(200, 400, 1)
+    regions = box_regions(found((0, 0, 10, 10, 0.5)), BOXES, None, here)
+    assert len(read(regions, POSE_CONFIG, 1).boxes) == 1
+    assert len(read(regions, POSE_CONFIG, 0).boxes) == 0
+
+
+def test_smart_tools_say_where_to_look():
+    (box,) = box_regions(found((40, 20, 80, 120, 0.5)), BOXES, None, PAGE)
+    (point,) = box_regions(found((40, 20, 80, 120, 0.5), label="spot"), POINT, None, PAGE)
+    boxes, points = drawn_places([box, point, point | {"is_positive": False}, {"type": "textarea"}])
+    np.testing.assert_allclose(boxes, [(40, 20, 80, 120)], atol=1e-3)
+    np.testing.assert_allclose(points, [(60, 70)], atol=1e-3)
+    assert drawn_places([]) == ((), ())
