@@ -8,11 +8,10 @@ own: its host must resolve to the address that the request came from.
 import ipaddress
 import socket
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
-from prelabel.errors import LoginRefused
+from prelabel.errors import LoginRefused, SettingsError
 from prelabel.labelstudio_api.login import TokenAuth
-from prelabel.media.references import Origin
+from prelabel.media.references import Origin, parse_url
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,20 @@ class Introduction:
 
         Looks the host up, so it may take seconds.
         """
-        host = urlsplit(self.url).hostname
-        if not host or not self.url.startswith(("http://", "https://")):
+        url = parse_url(self.url)
+        if url is None:
             return None
         try:
-            addresses = {row[4][0] for row in socket.getaddrinfo(host, None)}
+            addresses = {row[4][0] for row in socket.getaddrinfo(url.host, None)}
             caller = ipaddress.ip_address(self.caller)
         except (OSError, ValueError):
             return None
         if not any(_same(ipaddress.ip_address(address), caller) for address in addresses):
             return None
-        return Origin(self.url.rstrip("/"), self._auth())
+        try:
+            return Origin(self.url.rstrip("/"), self._auth())
+        except SettingsError:  # with a password or a query in it, it is no address to build on
+            return None
 
     def _auth(self) -> TokenAuth | None:
         try:

@@ -1,0 +1,100 @@
+"""The server as it is really started: by the command, with workers, and under gunicorn."""
+
+import base64
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import cv2
+import httpx2
+import numpy as np
+import pytest
+
+from prelabel.launch.processes import Child, free_port
+
+from .conftest import CONFIG
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+PROGRAMS = Path(sys.executable).parent
+
+
+@contextmanager
+def started(tmp_path, command, port, **environment):
+    child = Child.start(
+        "server",
+        [str(part) for part in command],
+        log_path=tmp_path / "server.log",
+        environment={"BOXES_PREDICTOR": "opencv-fallback", **environment},
+    )
+    with child:
+        child.wait_until_answers(f"http://127.0.0.1:{port}/health", timeout_s=60)
+        yield child
+
+
+def ask(port):
+    _, png = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))
+    uri = "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
+    body = {"tasks": [{"id": 1, "data": {"image": uri}}], "label_config": CONFIG}
+    return httpx2.post(f"http://127.0.0.1:{port}/predict", json=body, timeout=60).json()
+
+
+def test_the_command_serves_and_ends_on_sigterm(tmp_path):
+    port = free_port()
+    with started(tmp_path, [PROGRAMS / "prelabel", "serve", "--port", port], port) as child:
+        assert ask(port)["results"][0]["model_version"].startswith("opencv-fallback")
+        os.killpg(os.getpgid(child._process.pid), signal.SIGTERM)
+        deadline = time.monotonic() + 10
+        while child.running and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not child.running
+    log = (tmp_path / "server.log").read_text()
+    assert f"http://127.0.0.1:{port}" in log
+    assert "Traceback" not in log
+
+
+def test_several_workers_share_a_port(tmp_path):
+    port = free_port()
+    command = [PROGRAMS / "prelabel", "serve", "--port", port, "--workers", "2"]
+    with started(tmp_path, command, port):
+        for _ in range(4):
+            assert len(ask(port)["results"]) == 1
+
+
+def test_the_same_app_runs_under_gunicorn(tmp_path):
+    port = free_port()
+    command = [
+        PROGRAMS / "gunicorn", "--chdir", REPOSITORY, "--bind", f"127.0.0.1:{port}",
+        "--threads", "8", "--timeout", "0", "_wsgi:app",
+    ]  # fmt: skip
+    with started(tmp_path, command, port, BASIC_AUTH_USER="ann", BASIC_AUTH_PASS="pw"):
+        url = f"http://127.0.0.1:{port}"
+        assert httpx2.get(f"{url}/health").status_code == 401
+        assert httpx2.get(f"{url}/health", auth=("ann", "pw")).json()["status"] == "ok"
+
+
+@pytest.mark.parametrize(
+    ("environment", "says"),
+    [
+        ({"PORT": "high"}, "PORT"),
+        ({"BOXES_PREDICTOR": "nope"}, "opencv-fallback"),
+        ({"LABEL_STUDIO_URL": "localhost"}, "LABEL_STUDIO_URL"),
+    ],
+)
+def test_a_wrong_setting_ends_in_one_line_that_names_it(environment, says):
+    ended = subprocess.run(
+        [PROGRAMS / "prelabel", "serve", "--port", str(free_port())]
+        if "PORT" not in environment
+        else [PROGRAMS / "prelabel", "serve"],
+        env={**os.environ, **environment},
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert ended.returncode == 2
+    assert says in ended.stderr
+    assert "Traceback" not in ended.stderr
