@@ -5,7 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from prelabel.errors import ImageUnreachable, ModelError, PrelabelError
+from prelabel.errors import (
+    ImageUnavailable,
+    ImageUnreachable,
+    MissingPackage,
+    ModelError,
+    PrelabelError,
+)
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Access, Prediction, Studio, predict_tasks
 from prelabel.plan import Predictors, make_plan
@@ -48,6 +54,8 @@ class Images:
     """Any address but those that are missing."""
 
     def load(self, reference):
+        if "away" in reference.uri:
+            raise ImageUnavailable(reference.uri, "answered 503", "Wait.")
         if "missing" in reference.uri:
             raise ImageUnreachable(reference.uri, "is missing", "Find it.")
         return Image(np.zeros((10, 10, 3), np.uint8), reference.uri)
@@ -121,6 +129,73 @@ def test_a_missing_neighbour_costs_only_itself(fetchers):
     assert predictor.seen == {"b.png": (None, None)}
 
 
+def test_a_neighbour_that_is_away_for_a_moment_leaves_nothing_to_store(fetchers):
+    predictor = Seeing(wants_neighbours=True)
+    outcomes = run(
+        [task(1, "clip_1_away.png", video="v", frame=1), task(2, "b.png", video="v", frame=2)],
+        predictor,
+        fetchers,
+    )
+    assert isinstance(outcomes[1], ImageUnavailable)
+
+
+class Breaking(Seeing):
+    """Breaks on images of a certain name, as a defect would."""
+
+    def predict(self, images, ask):
+        if any("odd" in image.name for image in images):
+            raise ZeroDivisionError("a defect")
+        return super().predict(images, ask)
+
+
+def test_a_defect_costs_the_task_that_meets_it_and_no_other(fetchers):
+    tasks = [task(n, "odd.png" if n == 2 else f"{n}.png") for n in range(6)]
+    outcomes = run(tasks, Breaking(), fetchers)
+    assert isinstance(outcomes.pop(2), ModelError)
+    assert sorted(outcomes) == [0, 1, 3, 4, 5]
+    assert all(isinstance(outcome, Prediction) for outcome in outcomes.values())
+
+
+@pytest.mark.parametrize("image", [[], None, 3, {}, [None], ["a", "b"]])
+def test_a_task_of_an_odd_shape_costs_no_other_its_prediction(fetchers, image):
+    tasks = [Task(id=1, data={"image": image}), task(2, "b.png"), Task(id=3)]
+    outcomes = run(tasks, Seeing(wants_neighbours=True), fetchers)
+    assert [isinstance(outcomes[n], Prediction) for n in range(3)] == [False, True, False]
+
+
+def test_a_predictor_that_cannot_be_loaded_is_the_reason_of_every_task(fetchers):
+    class Missing(Seeing):
+        def load(self):
+            raise MissingPackage("onnxruntime", "is not installed", "Install it.")
+
+    outcomes = run([task(1, "a.png"), task(2, "b.png")], Missing(), fetchers)
+    assert [type(outcomes[n]) for n in range(2)] == [MissingPackage, MissingPackage]
+
+
+def test_whether_neighbours_are_wanted_is_asked_after_loading(fetchers):
+    class Late(Seeing):
+        def load(self):
+            self.wants_neighbours = True
+
+    predictor = Late()
+    run([task(1, "clip_1.png"), task(2, "clip_2.png")], predictor, fetchers)
+    assert predictor.seen["clip_1.png"] == (None, "clip_2.png")
+
+
+def test_labels_of_two_images_are_each_looked_for(fetchers):
+    config = (
+        '<View><Image name="one" value="$one"/><Image name="two" value="$two"/>'
+        '<RectangleLabels name="r1" toName="one"><Label value="cat"/></RectangleLabels>'
+        '<RectangleLabels name="r2" toName="two"><Label value="cat"/></RectangleLabels></View>'
+    )
+    found = Detections(
+        np.array([[1, 1, 5, 5]], np.float32), np.array([0.5], np.float32), ("cat",), (None,), "s"
+    )
+    both = Task(id=1, data={"one": "a.png", "two": "b.png"})
+    (outcome,) = run([both], Seeing(found), fetchers, config=config).values()
+    assert [region["to_name"] for region in outcome.result] == ["one", "two"]
+
+
 def test_an_image_without_neighbours_is_not_given_any_where_none_are_wanted(fetchers):
     predictor = Seeing()
     run([task(1, "clip_1.png"), task(2, "clip_2.png")], predictor, fetchers)
@@ -148,8 +223,8 @@ def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):
 
 
 def test_poses_in_answer_to_a_question_for_boxes_are_a_defect_not_a_result(fetchers):
-    with pytest.raises(AssertionError, match="poses for boxes"):
-        run([task(1, "a.png")], Seeing(Poses.none(3, "s")), fetchers)
+    (outcome,) = run([task(1, "a.png")], Seeing(Poses.none(3, "s")), fetchers).values()
+    assert isinstance(outcome, ModelError)
 
 
 def test_an_error_of_the_predictor_is_the_outcome_of_its_task(fetchers):

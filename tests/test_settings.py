@@ -56,6 +56,7 @@ def test_an_empty_variable_is_no_variable(monkeypatch):
         ("LOG_LEVEL", "LOUD"),
         ("GROUNDING_DINO_BOX_THRESHOLD", "2"),
         ("LABEL_STUDIO_URL", "label-studio:8080"),
+        ("RATE_LIMIT", "often"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_setting(monkeypatch, name, value):
@@ -67,6 +68,7 @@ def test_a_wrong_value_is_named_with_its_setting(monkeypatch, name, value):
 
 def test_secrets_do_not_show(monkeypatch):
     monkeypatch.setenv("LABEL_STUDIO_API_KEY", "s3cret")
+    monkeypatch.setenv("BASIC_AUTH_USER", "ann")
     monkeypatch.setenv("BASIC_AUTH_PASS", "s3cret")
     assert "s3cret" not in repr(load())
 
@@ -87,3 +89,16 @@ def test_predictors_get_the_settings_by_their_environment_names():
 def test_certificates_are_checked_or_not_or_against_a_file(monkeypatch, written, read):
     monkeypatch.setenv("VERIFY_SSL", written)
     assert load().verify_ssl == read
+
+
+@pytest.mark.parametrize("name", ["BASIC_AUTH_USER", "BASIC_AUTH_PASS"])
+def test_half_a_login_is_refused_because_it_would_leave_the_door_open(monkeypatch, name):
+    monkeypatch.setenv(name, "x")
+    with pytest.raises(SettingsError, match="go together"):
+        load()
+
+
+def test_a_file_that_is_not_text_is_named(empty_folder):
+    (empty_folder / "prelabel.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match="cannot be read"):
+        load()

@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 _MB = 1024 * 1024
+DEFAULT_LABEL_STUDIO_URL = "http://localhost:8080"
+PATIENT_S = 120.0
+"""Label Studio needs long for a page of tasks with all their keypoints."""
 _SIBLINGS_TIMEOUT_S = 10.0
 _SWITCH_INTERVAL_S = 0.0005
 """How long a thread of a model may hold the interpreter while /health waits for it; 10 times
@@ -45,15 +48,15 @@ def app() -> "FastAPI":
 
 def service(settings: Settings) -> Service:
     """The server's working parts; nothing is loaded and nothing is fetched yet."""
-    label_studio = _label_studio(settings)
+    studio = _label_studio_of_server(settings)
     return Service(
         predictors(settings),
         Studio(
             images=_images(settings),
             fetchers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch"),
-            siblings=Siblings(label_studio) if label_studio else lambda _: (),
+            siblings=Siblings(studio) if studio else lambda _: (),
         ),
-        origin=_origin(settings, label_studio),
+        origin=_origin(settings, studio),
         deadline_s=settings.predict_deadline_seconds,
         threads=settings.predict_threads,
     )
@@ -93,39 +96,54 @@ def limits(settings: Settings) -> Limits:
     )
 
 
-def _images(settings: Settings) -> ImageCache:
-    held_to = limits(settings)
-    fetcher = Fetcher(
-        held_to,
+def fetcher(settings: Settings) -> Fetcher:
+    """Fetches the bytes of images."""
+    return Fetcher(
+        limits(settings),
         AddressPolicy(settings.fetch_allowed_hosts),
         settings.local_files_document_root,
         verify_tls=settings.verify_ssl,
     )
 
+
+def _images(settings: Settings) -> ImageCache:
+    held_to, source = limits(settings), fetcher(settings)
+
     def load_image(reference: ImageReference) -> Image:
-        return decode(fetcher.fetch(reference), shown(reference.uri), held_to)
+        return decode(source.fetch(reference), shown(reference.uri), held_to)
 
     return ImageCache(load_image, max_bytes=settings.image_cache_mb * _MB)
 
 
-def _label_studio(settings: Settings) -> LabelStudio | None:
-    """Signed in to Label Studio, where its address and a token or a login are set."""
-    token = settings.label_studio_api_key.get_secret_value()
-    password = settings.label_studio_password.get_secret_value()
-    if not settings.label_studio_url or not (token or password):
-        return None
+def label_studio(
+    settings: Settings, *, timeout_s: float = PATIENT_S, attempts: int = 4
+) -> LabelStudio:
+    """A client of the Label Studio in the settings, signed in as they say.
+
+    Raises:
+        SettingsError: They name neither a token nor a login.
+    """
     return LabelStudio(
-        settings.label_studio_url,
-        token=token or None,
+        settings.label_studio_url or DEFAULT_LABEL_STUDIO_URL,
+        token=settings.label_studio_api_key.get_secret_value() or None,
         username=settings.label_studio_username or None,
-        password=password or None,
-        timeout_s=_SIBLINGS_TIMEOUT_S,
+        password=settings.label_studio_password.get_secret_value() or None,
+        timeout_s=timeout_s,
+        attempts=attempts,
         verify=settings.verify_ssl,
     )
 
 
-def _origin(settings: Settings, label_studio: LabelStudio | None) -> Origin | None:
+def _label_studio_of_server(settings: Settings) -> LabelStudio | None:
+    """The client for images and neighbouring frames, where an address and a login are set."""
+    signed_in = settings.label_studio_api_key or settings.label_studio_password
+    if not settings.label_studio_url or not signed_in:
+        return None
+    return label_studio(settings, timeout_s=_SIBLINGS_TIMEOUT_S, attempts=1)
+
+
+def _origin(settings: Settings, studio: LabelStudio | None) -> Origin | None:
     if not settings.label_studio_url:
         return None
-    auth = label_studio.auth if label_studio else None
+    auth = studio.auth if studio else None
     return Origin(settings.label_studio_url, auth, settings.label_studio_aliases)

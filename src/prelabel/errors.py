@@ -15,6 +15,7 @@ PrelabelError
 │   ├── ImageMissing             the task names no image
 │   ├── ImageRefused             the address or the path is not allowed
 │   ├── ImageUnreachable         the image could not be fetched
+│   │   └── ImageUnavailable         not just now, but perhaps in a moment
 │   ├── ImageTooLarge            over a limit in bytes, pixels or time
 │   ├── ImageUnreadable          what came is not an image that can be decoded
 │   └── NotReached               the time budget ended before its turn
@@ -112,6 +113,10 @@ class ImageUnreachable(TaskError):
     """The image could not be fetched."""
 
 
+class ImageUnavailable(ImageUnreachable):
+    """The image could not be fetched just now; in a moment it may be."""
+
+
 class ImageTooLarge(TaskError):
     """The image is over a limit in bytes, pixels or time."""
 
@@ -177,7 +182,8 @@ CONSEQUENCES: dict[type[PrelabelError], Consequence] = {
     TaskError: Consequence(http_status=422, exit_code=3, retry=False),
     ImageMissing: Consequence(http_status=422, exit_code=3, retry=False),
     ImageRefused: Consequence(http_status=422, exit_code=3, retry=False),
-    ImageUnreachable: Consequence(http_status=502, exit_code=3, retry=True),
+    ImageUnreachable: Consequence(http_status=502, exit_code=3, retry=False),
+    ImageUnavailable: Consequence(http_status=503, exit_code=3, retry=True),
     ImageTooLarge: Consequence(http_status=422, exit_code=3, retry=False),
     ImageUnreadable: Consequence(http_status=422, exit_code=3, retry=False),
     NotReached: Consequence(http_status=503, exit_code=3, retry=True),

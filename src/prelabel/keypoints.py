@@ -47,6 +47,15 @@ GROUPS: dict[str, range] = {
 }
 """Indices of each group; together they are all 133, in order."""
 
+GROUP_COLOURS: dict[str, str] = {
+    "body": "#56B4E9",
+    "feet": "#009E73",
+    "face": "#F0E442",
+    "left_hand": "#E69F00",
+    "right_hand": "#CC79A7",
+}
+"""A colour for each group, of Okabe and Ito's palette, which colour-blind people can tell apart."""
+
 
 def _hand_links(root: int) -> tuple[tuple[int, int], ...]:
     """Links of a hand: from its root along each finger of four joints."""

@@ -8,8 +8,6 @@ import structlog
 
 from prelabel.settings import Settings
 
-_LOOPBACK = ("127.0.0.1", "::1", "localhost")
-
 
 def configure(level: str, style: Literal["console", "json"]) -> None:
     """Set up structlog, and standard logging for the libraries, once per process."""
@@ -46,12 +44,7 @@ def say(settings: Settings) -> None:
     """Say where the server listens, and warn of an open door."""
     log = structlog.get_logger("prelabel")
     log.info("serving", address=f"http://{settings.bind_address}:{settings.port}")
-    protected = (
-        (settings.basic_auth_user and settings.basic_auth_pass.get_secret_value())
-        or settings.api_token.get_secret_value()
-        or settings.secret_path.get_secret_value()
-    )
-    if settings.bind_address not in _LOOPBACK and not protected:
+    if settings.open_to_all:
         log.warning(
             "anyone who can reach this address can use it; "
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or listen on 127.0.0.1"

@@ -13,7 +13,14 @@ from typing import Any, Protocol
 import numpy as np
 import structlog
 
-from prelabel.errors import ModelError, PrelabelError, TaskError
+from prelabel.errors import (
+    ModelError,
+    NotReached,
+    OperatorError,
+    PrelabelError,
+    TaskError,
+    consequence_of,
+)
 from prelabel.geometry import box_areas
 from prelabel.labelstudio import regions
 from prelabel.labelstudio.config import ImageTag
@@ -21,6 +28,7 @@ from prelabel.labelstudio.tasks import Task
 from prelabel.learning.frames import FrameKey, frame_key, neighbours
 from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Plan, Step
+from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import named_by_parts
 from prelabel.predictors.pose_parts import parts_of
 from prelabel.runtime.deadline import Deadline
@@ -78,7 +86,7 @@ class Studio:
     images: ImageSource
     fetchers: Executor
     siblings: Callable[[Task], Sequence[Task]]
-    ahead: int = 16
+    ahead: int = 8
 
 
 def predict_tasks(
@@ -94,13 +102,17 @@ def predict_tasks(
         deadline: No new work is begun after it; running work is waited for.
 
     Yields:
-        The index of a task and its prediction or the error that prevented it. A task that is not
-        yielded was not reached in time.
+        The index of a task and its prediction or the error that prevented it, each index once. A
+        task that is not yielded was not reached in time.
     """
     if not plan.steps:
         yield from ((index, _nothing_to_fill(task)) for index, task in enumerate(tasks))
         return
-    loader = _Loader(tasks, plan, studio, access)
+    unusable = _load_predictors(plan)
+    if unusable is not None:
+        yield from ((index, unusable) for index in range(len(tasks)))
+        return
+    loader = _Loader(tasks, plan, studio, access, deadline)
     waiting = iter(range(len(tasks)))
     loading: dict[Future[_Pages], int] = {}
     loaded: list[tuple[int, _Pages]] = []
@@ -119,6 +131,8 @@ def predict_tasks(
                     loaded.append((index, future.result()))
                 except PrelabelError as error:
                     yield index, error
+                except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
+                    yield index, _defect(tasks[index], error)
             batch, loaded = loaded[:batch_size], loaded[batch_size:]
             yield from zip(
                 [index for index, _ in batch],
@@ -137,8 +151,16 @@ _Pages = dict[str, list[Image]]
 class _Loader:
     """Finds and loads what one task needs, with neighbouring frames where they help."""
 
-    def __init__(self, tasks: Sequence[Task], plan: Plan, studio: Studio, access: Access) -> None:
+    def __init__(
+        self,
+        tasks: Sequence[Task],
+        plan: Plan,
+        studio: Studio,
+        access: Access,
+        deadline: Deadline,
+    ) -> None:
         self._tasks = tasks
+        self._deadline = deadline
         self._plan = plan
         self._studio = studio
         self._access = access
@@ -169,19 +191,28 @@ class _Loader:
         return found
 
     def _load(self, task: Task, uri: str) -> Image:
+        if self._deadline.passed:  # of a hundred pages, the rest need not be fetched any more
+            raise not_reached(task, self._deadline)
         access = self._access
         return self._studio.images.load(
             ImageReference(uri, task.number, access.login, access.password, access.label_studio)
         )
 
     def _load_if_possible(self, task: Task | None, tag: ImageTag) -> Image | None:
-        """A neighbouring frame; without it the image is still worth looking at."""
+        """A neighbouring frame; without it the image is still worth looking at.
+
+        Raises:
+            TaskError: It is there, but cannot be had just now: an answer without it would be
+                stored for good.
+        """
         if task is None:
             return None
         try:
             (uri,) = tag.uris(task.data)
             return self._load(task, uri)
         except TaskError as error:
+            if consequence_of(error).retry:
+                raise
             log.debug("neighbour not loaded", task=str(task), reason=str(error))
             return None
 
@@ -230,7 +261,7 @@ def _predict_batch(batch: Sequence[_Pages], plan: Plan) -> list[Outcome]:
     errors: dict[int, PrelabelError] = {}
     for step in plan.steps:
         pages = [(row, page) for row, pages in enumerate(batch) for page in _paged(pages, step)]
-        answer = step.predictor.predict([image for _, (image, _) in pages], step.ask)
+        answer = _answer(step, [image for _, (image, _) in pages])
         for (row, (image, number)), finding in zip(pages, answer, strict=True):
             if isinstance(finding, PrelabelError):
                 errors.setdefault(row, finding)
@@ -242,6 +273,40 @@ def _predict_batch(batch: Sequence[_Pages], plan: Plan) -> list[Outcome]:
         errors.get(row) or _prediction(on_pages, version, plan)
         for row, on_pages in enumerate(found)
     ]
+
+
+def _load_predictors(plan: Plan) -> PrelabelError | None:
+    """Have all predictors of a plan ready, so that it is settled which ones answer."""
+    for step in plan.steps:
+        try:
+            step.predictor.load()
+        except OperatorError as error:
+            return error
+    return None
+
+
+def _answer(step: Step, images: Sequence[Image]) -> Answer:
+    """One entry per image; an image on which the predictor breaks costs only itself."""
+    try:
+        answer = step.predictor.predict(images, step.ask)
+        assert len(answer) == len(images), f"{len(answer)} answers for {len(images)} images"
+    except PrelabelError as error:
+        return [error] * len(images)
+    except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
+        if len(images) > 1:
+            return [found for image in images for found in _answer(step, [image])]
+        return [_defect(images[0].name, error)] * len(images)
+    return answer
+
+
+def _defect(thing: object, error: Exception) -> ModelError:
+    """What nobody thought of: the log has all of it, the outcome its name."""
+    log.error("defect", thing=str(thing), exc_info=error)
+    return ModelError(
+        str(thing),
+        f"met a defect of prelabel ({type(error).__name__})",
+        "Please report what the log says of it.",
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,10 +326,13 @@ def _paged(pages: _Pages, step: Step) -> list[tuple[Image, int | None]]:
 def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
     result: list[dict[str, Any]] = []
     scores: list[float] = []
-    for one in found:
-        finding = _with_parts_of_poses(one, found)
-        result += one.step.regions(finding, one.page)
-        scores += one.step.scores(finding)
+    try:
+        for one in found:
+            finding = _with_parts_of_poses(one, found)
+            result += one.step.regions(finding, one.page)
+            scores += one.step.scores(finding)
+    except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
+        return _defect("prediction", error)
     return _checked(Prediction(result, regions.mean_score(scores), version), plan)
 
 
@@ -306,6 +374,15 @@ def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
         if at.any():  # of several that lie there, the smallest is what was meant
             kept[np.argmin(np.where(at, box_areas(boxes), np.inf))] = True
     return finding.take(np.flatnonzero(kept))
+
+
+def not_reached(task: Task, deadline: Deadline) -> NotReached:
+    """The outcome of a task whose turn did not come."""
+    return NotReached(
+        str(task),
+        f"the time budget of {deadline.budget_s:g} s ended before its turn",
+        "Retrieve predictions again: tasks that are done are not asked for twice.",
+    )
 
 
 def _nothing_to_fill(task: Task) -> TaskError:

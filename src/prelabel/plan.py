@@ -78,7 +78,8 @@ class BoxStep:
 
     def typed(self, texts: Sequence[str]) -> "BoxStep":
         """The step that looks for what an annotator typed."""
-        return replace(self, ask=replace(self.ask, phrases=phrases_typed(texts, self.control)))
+        phrases = phrases_typed(texts, self.control)
+        return replace(self, ask=replace(self.ask, phrases=phrases)) if phrases else self
 
     def looking(self, within_xyxy: Places, at_xy: Places) -> "BoxStep":
         """The step that looks only where an annotator drew."""
@@ -174,13 +175,8 @@ class Plan:
         """The plan for what an annotator just typed or drew with a smart tool."""
         typed = prompt_texts(results)
         within, at = drawn_places(results)
-        steps = [step.typed(typed) if typed else step for step in self.steps]
-        return replace(
-            self,
-            steps=tuple(
-                replace(step, ask=replace(step.ask, within_xyxy=within, at_xy=at)) for step in steps
-            ),
-        )
+        steps = (step.typed(typed) if typed else step for step in self.steps)
+        return replace(self, steps=tuple(step.looking(within, at) for step in steps))
 
 
 def make_plan(label_config: str, predictors: Predictors) -> Plan:
@@ -222,7 +218,7 @@ def _box_steps(
     config: LabelConfig, predictor: Predictor, given: set[tuple[str, str]], warnings: list[str]
 ) -> list[BoxStep]:
     steps = []
-    asked: set[str] = set()
+    asked: set[tuple[str, str]] = set()
     for tag in ("RectangleLabels", "KeyPointLabels"):  # a label in both gets its rectangle
         for control in _controls(config, tag):
             image = config.image(control.to_name)
@@ -232,9 +228,10 @@ def _box_steps(
             fresh = tuple(
                 label
                 for label in control.labels
-                if label.stored not in asked and (control.name, label.stored) not in given
+                if (image.name, label.stored) not in asked
+                and (control.name, label.stored) not in given
             )
-            asked |= {label.stored for label in fresh}
+            asked |= {(image.name, label.stored) for label in fresh}
             if fresh:
                 ask = Ask(phrases_of(fresh), _min_score(control, "model_score_threshold", warnings))
                 choice = _part_choice(config, control)
@@ -292,9 +289,15 @@ def _part_choice(config: LabelConfig, control: Control) -> PartChoice | None:
         if choices.tag == "Choices" and choices.per_region and belongs and stored:
             named = choices.name.lower().replace("-", "_") in ("body_part", "bodypart", "part")
             if named or len(stored) >= _MIN_PART_CHOICES:
-                fitting.append((not named, PartChoice(choices, stored, _labels_of(choices))))
+                fitting.append(
+                    (not named, PartChoice(choices, stored, _labels_shown(choices, control)))
+                )
     return min(fitting, key=lambda choice: choice[0], default=(True, None))[1]
 
 
-def _labels_of(choices: Control) -> frozenset[str]:
-    return choices.only_for("whenLabelValue")
+def _labels_shown(choices: Control, control: Control) -> frozenset[str]:
+    """The stored labels whose regions show these choices; `whenLabelValue` may name the alias."""
+    wanted = choices.only_for("whenLabelValue")
+    return frozenset(
+        label.stored for label in control.labels if wanted & {label.value, label.stored}
+    )

@@ -8,9 +8,16 @@ import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, field_validator
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +30,8 @@ from prelabel.errors import SettingsError
 
 Words = Annotated[tuple[str, ...], NoDecode]
 """A list written with commas."""
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
 def _named(*names: str) -> AliasChoices:
@@ -184,6 +193,23 @@ class Settings(BaseSettings):
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return words.get(value.lower(), value) if isinstance(value, str) else value
 
+    @field_validator("rate_limit")
+    @classmethod
+    def _is_rate(cls, value: str) -> str:
+        if value:
+            from limits import parse  # noqa: PLC0415 - only where a limit is set
+
+            parse(value)
+        return value
+
+    @model_validator(mode="after")
+    def _has_whole_login(self) -> Self:
+        if bool(self.basic_auth_user) != bool(self.basic_auth_pass.get_secret_value()):
+            raise ValueError(
+                "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; with one of them nobody is asked"
+            )
+        return self
+
     @field_validator("label_studio_url")
     @classmethod
     def _has_scheme(cls, value: str) -> str:
@@ -205,6 +231,16 @@ class Settings(BaseSettings):
         toml = TomlConfigSettingsSource(settings_cls)
         return init_settings, env_settings, dotenv_settings, toml
 
+    @property
+    def open_to_all(self) -> bool:
+        """Whether others than this machine can reach the backend, and need no password."""
+        protected = (
+            (self.basic_auth_user and self.basic_auth_pass.get_secret_value())
+            or self.api_token.get_secret_value()
+            or self.secret_path.get_secret_value()
+        )
+        return self.bind_address not in _LOOPBACK and not protected
+
     def options(self) -> dict[str, Any]:
         """All values keyed by environment name, as predictor factories are given them."""
         return {name.upper(): value for name, value in self}
@@ -225,8 +261,9 @@ def load(**flags: Any) -> Settings:
         raise SettingsError(
             name, first["msg"], "Correct it in the environment, .env or prelabel.toml."
         ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise SettingsError("prelabel.toml", f"is not TOML ({error})", "Correct it.") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        thing = "prelabel.toml or .env"
+        raise SettingsError(thing, f"cannot be read ({error})", "Correct it.") from error
 
 
 def known_names() -> frozenset[str]:
@@ -243,7 +280,10 @@ def given_names() -> frozenset[str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - as pydantic-settings does: few have a .env
 
     toml = Path("prelabel.toml")
-    tables = tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else {}
+    try:
+        tables = tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else {}
+    except tomllib.TOMLDecodeError:
+        tables = {}  # `load` is where this is an error
     return frozenset(name.upper() for name in (*os.environ, *dotenv_values(".env"), *tables))
 
 

@@ -19,6 +19,12 @@ BODY_PARTS = ("face", "hair", "hand", "arm", "leg", "torso", "full_body", "other
 """The values of the `body_part` attribute, in the order in which a label config lists them."""
 
 
+DISTORTION_WORDS = frozenset(
+    {"distort", "deform", "malform", "artifact", "artefact", "glitch", "anomal", "warp", "melt"}
+)
+"""A label or phrase with one of these in it says that something is wrong with a body."""
+
+
 def require_shape(
     field: str, array: NDArray[np.generic], shape: tuple[int | None, ...], dtype: type[np.generic]
 ) -> None:

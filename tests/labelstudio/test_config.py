@@ -75,7 +75,15 @@ def test_a_value_list_gives_every_page_in_order():
 
 @pytest.mark.parametrize(
     "data",
-    [{}, {"image": None}, {"image": ""}, {"image": 3}, {"image": ["a", "b"]}, {"other": "a"}],
+    [
+        {},
+        {"image": None},
+        {"image": ""},
+        {"image": 3},
+        {"image": ["a", "b"]},
+        {"image": []},
+        {"other": "a"},
+    ],
 )
 def test_a_task_without_an_image_says_which_key_is_read(data):
     with pytest.raises(ImageMissing, match=r"\$image"):

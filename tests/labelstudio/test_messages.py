@@ -42,8 +42,8 @@ def test_projects_come_as_numbers_texts_and_objects(project, expected):
 
 def test_tasks_come_as_a_list_or_as_one_object():
     task = {"id": 1, "data": {"image": "a.png"}, "annotations": [{"result": []}], "junk": 1}
-    assert read(PredictRequest, {"tasks": [task, task]}).tasks[1].data == {"image": "a.png"}
-    assert [t.id for t in read(PredictRequest, {"tasks": task}).tasks] == [1]
+    assert read(PredictRequest, {"tasks": [task, task]}).each_task[1].data == {"image": "a.png"}
+    assert [t.id for t in read(PredictRequest, {"tasks": task}).each_task] == [1]
 
 
 def test_context_may_be_missing_null_or_an_object():

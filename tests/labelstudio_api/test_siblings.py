@@ -1,6 +1,8 @@
 """The tasks around a task, asked for seldom and within bounds."""
 
-from prelabel.errors import LabelStudioUnreachable
+import pytest
+
+from prelabel.errors import LabelStudioUnreachable, LoginRefused
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api.siblings import Siblings
 
@@ -52,8 +54,21 @@ def test_a_hundred_tasks_of_a_block_ask_once():
     assert len(listing.asked) == 2
 
 
-def test_a_label_studio_that_does_not_answer_costs_one_wait_and_no_prediction():
+def test_a_label_studio_that_does_not_answer_costs_one_wait_and_stores_nothing():
     listing = Listing(error=LabelStudioUnreachable("Label Studio", "is down", "Start it."))
     siblings = Siblings(listing)
-    assert [siblings(task(number)) for number in (1, 2, 3)] == [[], [], []]
+    for number in (1, 2, 3):
+        with pytest.raises(LabelStudioUnreachable):
+            siblings(task(number))
     assert len(listing.asked) == 1
+
+
+def test_a_label_studio_that_says_no_leaves_a_task_without_siblings():
+    listing = Listing(error=LoginRefused("the token", "is old", "Make a new one."))
+    assert Siblings(listing)(task(1)) == []
+
+
+def test_tasks_of_an_unknown_shape_are_no_siblings():
+    listing = Listing()
+    listing.tasks = lambda *_, **__: iter([{"id": 1, "data": None}])
+    assert Siblings(listing)(task(1)) == []

@@ -1,5 +1,8 @@
 """How far the word of a Label Studio that introduces itself is believed."""
 
+import socket
+
+import httpx2
 import pytest
 
 from prelabel.server.introduction import Introduction
@@ -18,8 +21,17 @@ TOKEN = "a" * 40
 def test_an_address_of_the_callers_own_is_believed(url, caller):
     origin = Introduction(url, TOKEN, caller).origin()
     assert origin is not None
-    assert origin.url == url.rstrip("/")
+    assert origin.path_below(httpx2.URL(url.rstrip("/") + "/data/upload/1/a.png"))
+    assert "localhost" not in origin.url  # the checked address, not a name that may change
     assert origin.auth is not None
+
+
+def test_a_name_with_another_address_beside_the_callers_is_not_believed(monkeypatch):
+    def two_addresses(host, port):
+        return [(0, 0, 0, "", ("203.0.113.9", 0)), (0, 0, 0, "", ("169.254.169.254", 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", two_addresses)
+    assert Introduction("http://evil.example", TOKEN, "203.0.113.9").origin() is None
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,11 @@ from prelabel.cli.bench import bench
 from prelabel.cli.config import config
 from prelabel.cli.connect import connect
 from prelabel.cli.demo import demo
+from prelabel.cli.doctor import doctor
+from prelabel.cli.evaluate import evaluate
+from prelabel.cli.export import export
 from prelabel.cli.models import models
+from prelabel.cli.preview import preview
 from prelabel.cli.serve import serve
 from prelabel.cli.studio import studio
 from prelabel.cli.warmup import warmup
@@ -21,13 +25,18 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # brackets in help texts are brackets
 )
 app.command()(serve)
 app.command()(warmup)
 app.command()(connect)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studio)
 app.command()(demo)
+app.command()(doctor)
+app.command()(preview)
+app.command()(export)
 
+app.add_typer(evaluate, name="evaluate")
 app.add_typer(config, name="config")
 app.add_typer(models, name="models")
 app.add_typer(bench, name="bench")

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from prelabel.cli.options import LabelStudioUrl, Token
+
 if TYPE_CHECKING:
     from prelabel.labelstudio_api.backends import Connection, Trial
     from prelabel.settings import Settings
@@ -14,22 +16,14 @@ if TYPE_CHECKING:
 
 def connect(
     *,
-    url: Annotated[
-        str | None,
-        typer.Option(
-            help="Label Studio, with its sub-path. "
-            "[default: LABEL_STUDIO_URL, else http://localhost:8080]"
-        ),
-    ] = None,
-    token: Annotated[
-        str | None, typer.Option(help="A token of any kind. [default: LABEL_STUDIO_API_KEY]")
-    ] = None,
+    url: LabelStudioUrl = None,
+    token: Token = None,
     username: Annotated[
         str | None,
-        typer.Option(help="Login where there is no token. [default: LABEL_STUDIO_USERNAME]"),
+        typer.Option(help="Login where there is no token. (default: LABEL_STUDIO_USERNAME)"),
     ] = None,
     password: Annotated[
-        str | None, typer.Option(help="Its password. [default: LABEL_STUDIO_PASSWORD]")
+        str | None, typer.Option(help="Its password. (default: LABEL_STUDIO_PASSWORD)")
     ] = None,
     project_title: Annotated[
         str, typer.Option(help="The project to find by its title, or to make.")
@@ -40,7 +34,7 @@ def connect(
     label_config: Annotated[
         Path | None,
         typer.Option(
-            help="Label config of a project that is made. [default: the shipped one]",
+            help="Label config of a project that is made. (default: the shipped one)",
             exists=True,
             dir_okay=False,
         ),
@@ -49,10 +43,10 @@ def connect(
         str, typer.Option(help="The backend's address as Label Studio sees it.")
     ] = "http://localhost:9090",
     basic_auth_user: Annotated[
-        str | None, typer.Option(help="User of the backend. [default: BASIC_AUTH_USER]")
+        str | None, typer.Option(help="User of the backend. (default: BASIC_AUTH_USER)")
     ] = None,
     basic_auth_pass: Annotated[
-        str | None, typer.Option(help="Its password. [default: BASIC_AUTH_PASS]")
+        str | None, typer.Option(help="Its password. (default: BASIC_AUTH_PASS)")
     ] = None,
     test_predict: Annotated[
         bool,

@@ -4,6 +4,9 @@ from typing import Annotated
 
 import typer
 
+GRACE_S = 20
+"""Time for requests under way after SIGTERM; orchestrators kill after 30 s."""
+
 
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on [127.0.0.1].")] = None,
@@ -40,4 +43,5 @@ def serve(
         ssl_certfile=ssl_certfile,
         ssl_keyfile=ssl_keyfile,
         timeout_keep_alive=75,
+        timeout_graceful_shutdown=GRACE_S,
     )

@@ -99,7 +99,7 @@ class ImageTag:
             found = self.value
         pages = found if isinstance(found, list) else [found]
         uris = tuple(page for page in pages if isinstance(page, str) and page.strip())
-        if len(uris) != len(pages) or (len(uris) > 1 and not self.is_list):
+        if not uris or len(uris) != len(pages) or (len(uris) > 1 and not self.is_list):
             raise ImageMissing(
                 f"task data key {self.value!r}",
                 f"holds no image address (the data has the keys {', '.join(data) or 'none'})",

@@ -5,18 +5,14 @@ they are ignored. Fields that Label Studio sends as null are null here too.
 """
 
 import json
-from typing import Annotated, Any, Self, TypeVar
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio.tasks import Task
 
-Message = TypeVar("Message", bound="Request")
-
-
-def _as_list(value: object) -> object:
-    return [value] if isinstance(value, dict) else value
+_MEMBERS_OF_UNIONS = ("list[Task]", "Task", "function-after[_as_list()]")
 
 
 def _as_object(value: object) -> object:
@@ -57,7 +53,8 @@ class Request(BaseModel):
             return cls.model_validate_json(body or b"{}")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
-            field = ".".join(str(step) for step in first["loc"]) or "request body"
+            steps = [str(step) for step in first["loc"] if step not in _MEMBERS_OF_UNIONS]
+            field = ".".join(steps) or "request body"
             raise InvalidRequest(field, first["msg"], "Send JSON as described at /docs.") from error
 
 
@@ -74,10 +71,16 @@ class PredictParams(BaseModel):
 class PredictRequest(Request):
     """Body of `POST /predict`."""
 
-    tasks: Annotated[list[Task], BeforeValidator(_as_list)]
+    # No BeforeValidator makes this one shape: each annotation would become a Python object first.
+    tasks: Annotated[list[Task] | Task, Field(union_mode="left_to_right")]
     project: Project = None
     label_config: str | None = None
     params: PredictParams | None = None
+
+    @property
+    def each_task(self) -> list[Task]:
+        """The tasks, be they one or many."""
+        return [self.tasks] if isinstance(self.tasks, Task) else self.tasks
 
     @property
     def context(self) -> dict[str, Any]:
@@ -96,7 +99,7 @@ class SetupRequest(Request):
 
 
 class EventRequest(Request):
-    """Body of `POST /webhook`, and, with `event` for `action`, of `POST /fit`."""
+    """Body of `POST /webhook`."""
 
     action: str
     project: Project = None

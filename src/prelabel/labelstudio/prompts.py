@@ -4,10 +4,7 @@ import re
 from collections.abc import Iterable
 
 from prelabel.labelstudio.config import Control, Label, normalised
-from prelabel.types import BODY_PARTS, Phrase
-
-DISTORTION_WORDS = ("distort", "deform", "malform", "artifact", "artefact", "glitch", "anomal")
-"""A label with one of these in it means that something is wrong with a body."""
+from prelabel.types import BODY_PARTS, DISTORTION_WORDS, Phrase
 
 DISTORTION_PROMPTS = (
     ("face", "distorted face"),

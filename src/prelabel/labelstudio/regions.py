@@ -7,7 +7,7 @@ import math
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 
@@ -21,7 +21,7 @@ Region = dict[str, Any]
 POINT_WIDTH_PCT = 0.5
 """Diameter of a keypoint, in percent of the image width, as the editor draws it."""
 
-_LABEL_KEYS = {"rectanglelabels": "rectanglelabels", "keypointlabels": "keypointlabels"}
+_SHAPES = ("rectanglelabels", "keypointlabels")
 _NUMBER_KEYS = ("x", "y", "width", "height")
 _DECIMALS = 4
 
@@ -259,32 +259,39 @@ def _read_rectangle(region: Region, hw: tuple[int, int]) -> tuple[Float32Array, 
     return box, float(region.get("score") or 1.0)
 
 
-def prompt_texts(results: Iterable[Mapping[str, Any]]) -> list[str]:
+def prompt_texts(results: Iterable[Any]) -> list[str]:
     """What an annotator typed into `<TextArea>` prompts, in order."""
     texts: list[str] = []
     for result in results:
-        value = result.get("value")
-        if result.get("type") == "textarea" and isinstance(value, Mapping):
-            text = value.get("text")
-            texts += [text] if isinstance(text, str) else [t for t in text or () if str(t) == t]
+        if isinstance(result, dict) and result.get("type") == "textarea":
+            value = result.get("value")
+            text = value.get("text") if isinstance(value, dict) else None
+            lines = text if isinstance(text, list) else [text]
+            texts += [line for line in lines if isinstance(line, str)]
     return texts
 
 
 def drawn_places(
-    results: Iterable[Mapping[str, Any]],
+    results: Iterable[Any],
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
-    """Where an annotator just drew with a smart tool: boxes xyxy and points xy, in pixels."""
+    """Where an annotator just drew with a smart tool: boxes xyxy and points xy, in pixels.
+
+    What is not drawn as Label Studio draws it is passed over.
+    """
     boxes, points = [], []
     for result in results:
-        kind, value = str(result.get("type")), result.get("value")
-        hw = (result.get("original_height"), result.get("original_width"))
-        if not isinstance(value, dict) or not all(_is_size(side) for side in hw):
+        if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             continue
-        if kind.startswith("rectangle") and set(_NUMBER_KEYS) <= set(value):
-            box, _ = _read_rectangle(dict(result), hw)  # type: ignore[arg-type]  # checked above
+        kind, value = str(result.get("type")), result["value"]
+        height, width = result.get("original_height"), result.get("original_width")
+        if not _is_size(height) or not _is_size(width):
+            continue
+        if kind.startswith("rectangle") and _are_numbers(value, _NUMBER_KEYS):
+            box, _ = _read_rectangle(result, (height, width))
             boxes.append(tuple(float(edge) for edge in box))
-        elif kind.startswith("keypoint") and result.get("is_positive") is not False:
-            points.append((value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]))
+        is_point = kind.startswith("keypoint") and result.get("is_positive") is not False
+        if is_point and _are_numbers(value, ("x", "y")):
+            points.append((value["x"] / 100 * width, value["y"] / 100 * height))
     return tuple(boxes), tuple(points)
 
 
@@ -294,7 +301,7 @@ def problems(result: Sequence[Region], config: LabelConfig) -> list[str]:
     Stricter than Label Studio's own validation, which lets unknown names, missing point widths
     and negative coordinates through.
     """
-    shapes = {region.get("id") for region in result if region.get("type") in _LABEL_KEYS}
+    shapes = {region.get("id") for region in result if region.get("type") in _SHAPES}
     found: list[str] = []
     for number, region in enumerate(result):
         control = config.control(str(region.get("from_name")))
@@ -319,7 +326,7 @@ def _problems_of(region: Region, control: Control | None, shapes: set[Any]) -> I
     score = region.get("score", 0.0)
     if not isinstance(score, float) or not 0 <= score <= 1:
         yield f"score {score!r} is not a number from 0 to 1"
-    key = _LABEL_KEYS.get(control.result_type, "choices")
+    key = control.result_type if control.result_type in _SHAPES else "choices"
     known = {label.stored for label in control.labels}
     if not value.get(key) or not known.issuperset(value[key]):
         yield f"{key} {value.get(key)!r} are not of {control.name!r}"
@@ -339,8 +346,12 @@ def _geometry_problems(value: Mapping[str, Any], control: Control) -> Iterable[s
         yield f"it has {sorted(numbers)} instead of {sorted(wanted)}"
 
 
-def _is_size(size: object) -> bool:
+def _is_size(size: object) -> TypeGuard[int]:
     return isinstance(size, int) and size > 0
+
+
+def _are_numbers(value: Mapping[str, Any], keys: Iterable[str]) -> bool:
+    return all(isinstance(value.get(key), int | float) for key in keys)
 
 
 def _region(control: Control, page: Page, value: dict[str, Any]) -> Region:

@@ -10,15 +10,6 @@ from prelabel import keypoints
 
 PointSet = Literal["133", "17", "hands"]
 
-_COLOURS = {
-    "body": "#0072B2",
-    "feet": "#009E73",
-    "face": "#CC79A7",
-    "left_hand": "#E69F00",
-    "right_hand": "#D55E00",
-}
-"""One colour a group, of Okabe and Ito's palette, which colour-blind people can tell apart."""
-
 _POINTS: dict[PointSet, Sequence[int]] = {
     "133": range(len(keypoints.NAMES)),
     "17": keypoints.BODY,
@@ -41,13 +32,13 @@ def pose_config(points: PointSet) -> str:
     group_of = {index: group for group, indices in keypoints.GROUPS.items() for index in indices}
     labels = "\n".join(
         f"    <Label value={quoteattr(keypoints.NAMES[index])} "
-        f'background="{_COLOURS[group_of[index]]}" model_index="{place}"/>'
+        f'background="{keypoints.GROUP_COLOURS[group_of[index]]}" model_index="{place}"/>'
         for place, index in enumerate(_POINTS[points])
     )
     return f"""<View>
   <Image name="image" value="$image" zoom="true" zoomControl="true"/>
   <RectangleLabels name="person" toName="image" smart="true">
-    <Label value="person" background="#56B4E9"/>
+    <Label value="person" background="#D55E00"/>
   </RectangleLabels>
   <KeyPointLabels name="keypoints" toName="image" smart="true" opacity="0.9">
 {labels}

@@ -28,7 +28,6 @@ from prelabel.labelstudio_api.refusals import (
 
 Json: TypeAlias = dict[str, Any]
 
-_ATTEMPTS = 4
 _LONGEST_PAUSE_S = 60.0
 _FILES_PER_UPLOAD = 50  # Django refuses forms of more than 100 files
 _BACKEND_TIMEOUT_S = 600.0  # Label Studio asks the backend, and waits 100 s for each answer
@@ -43,6 +42,7 @@ class LabelStudio:
         username: With `password`, what to log in with where there is no token.
         password: See `username`.
         timeout_s: Time to wait for an answer.
+        attempts: How often a request is made that may succeed the next time.
         verify: Whether certificates are checked, or a file or folder of authorities to trust.
         transport: What carries the requests; by default the network.
 
@@ -63,10 +63,12 @@ class LabelStudio:
         username: str | None = None,
         password: str | None = None,
         timeout_s: float = 30.0,
+        attempts: int = 4,
         verify: bool | str = True,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
         self.url = base_address(url)
+        self._attempts = attempts
         self.auth = auth_for(self.url, token=token, username=username, password=password)
         self._http = httpx2.Client(
             base_url=self.url,
@@ -166,6 +168,7 @@ class LabelStudio:
             page_size: Tasks per request.
             annotations: Give all fields, annotations and predictions among them.
         """
+        # With "all", an "include" would be applied to each annotation too, and leave only its id.
         fields = {"fields": "task_only", "include": "id,data"}
         while True:
             answer = self._object(
@@ -180,9 +183,11 @@ class LabelStudio:
                     **({"fields": "all"} if annotations else fields),
                 },
             )
-            page: list[Json] = answer["tasks"]
+            page: list[Json] = answer.get("tasks") or []
             yield from page
-            if len(page) >= answer["total"]:  # the server may have a smaller page size of its own
+            if (
+                not page or len(page) >= answer["total"]
+            ):  # the server may have a smaller page size of its own
                 return
             after_id = page[-1]["id"]
 
@@ -307,7 +312,7 @@ class LabelStudio:
         try:
             for attempt in stamina.retry_context(
                 on=repeat,
-                attempts=_ATTEMPTS,
+                attempts=self._attempts,
                 timeout=None,
                 wait_initial=0.25,
                 wait_jitter=0.5,

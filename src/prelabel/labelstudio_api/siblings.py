@@ -3,12 +3,14 @@
 import time
 from collections import OrderedDict
 from collections.abc import Sequence
+from concurrent.futures import Future
 from itertools import islice
 from threading import Lock
 
 import structlog
+from pydantic import ValidationError
 
-from prelabel.errors import LabelStudioError
+from prelabel.errors import LabelStudioError, consequence_of
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api.client import LabelStudio
 
@@ -17,6 +19,9 @@ log = structlog.get_logger(__name__)
 _BLOCK = 100
 _KEEP_S = 60.0
 _MOST_BLOCKS = 64
+
+
+Found = list[Task] | LabelStudioError
 
 
 class Siblings:
@@ -29,30 +34,46 @@ class Siblings:
 
     def __init__(self, label_studio: LabelStudio) -> None:
         self._label_studio = label_studio
-        self._blocks: OrderedDict[tuple[int, int], tuple[float, list[Task]]] = OrderedDict()
+        self._blocks: OrderedDict[tuple[int, int], tuple[float, Future[Found]]] = OrderedDict()
         self._lock = Lock()
 
     def __call__(self, task: Task) -> Sequence[Task]:
-        """Up to 300 tasks of the same project with ids around this one's."""
+        """Up to 300 tasks of the same project with ids around this one's.
+
+        Raises:
+            LabelStudioError: They cannot be listed just now; later they may be.
+        """
         if task.project is None or task.number is None:
             return ()
-        block = task.number // _BLOCK
-        key = (task.project, block)
-        with self._lock:  # held while asking, so that a hundred tasks of a block ask once
-            asked_at, tasks = self._blocks.get(key, (-_KEEP_S, []))
-            if time.monotonic() - asked_at > _KEEP_S:
-                tasks = self._ask(task.project, block)
-                self._blocks[key] = (time.monotonic(), tasks)
-                if len(self._blocks) > _MOST_BLOCKS:
-                    self._blocks.popitem(last=False)
-        return tasks
+        key = (task.project, task.number // _BLOCK)
+        answer, is_mine = self._place(key)
+        if is_mine:
+            answer.set_result(self._ask(*key))
+        found = answer.result()
+        if isinstance(found, LabelStudioError):
+            raise found
+        return found
 
-    def _ask(self, project: int, block: int) -> list[Task]:
+    def _place(self, key: tuple[int, int]) -> tuple[Future[Found], bool]:
+        """The answer for a block, to come or kept, and whether the caller has to get it."""
+        with self._lock:
+            kept = self._blocks.get(key)
+            if kept is not None and time.monotonic() - kept[0] <= _KEEP_S:
+                return kept[1], False
+            answer: Future[Found] = Future()
+            self._blocks[key] = (time.monotonic(), answer)
+            if len(self._blocks) > _MOST_BLOCKS:
+                self._blocks.popitem(last=False)
+            return answer, True
+
+    def _ask(self, project: int, block: int) -> Found:
         first = max(0, (block - 1) * _BLOCK)
         try:
             found = self._label_studio.tasks(project, after_id=first - 1, page_size=3 * _BLOCK)
-            rows = list(islice(found, 3 * _BLOCK))
+            return [Task.model_validate(row) for row in islice(found, 3 * _BLOCK)]
         except LabelStudioError as error:
             log.warning("neighbouring frames not listed", project=project, reason=str(error))
+            return error if consequence_of(error).retry else []
+        except (KeyError, ValidationError) as error:
+            log.warning("neighbouring frames not understood", project=project, reason=repr(error))
             return []
-        return [Task.model_validate(row) for row in rows]

@@ -12,7 +12,13 @@ from http.cookiejar import CookieJar, DefaultCookiePolicy
 import httpx2
 import stamina
 
-from prelabel.errors import ImageRefused, ImageTooLarge, ImageUnreachable, LabelStudioError
+from prelabel.errors import (
+    ImageRefused,
+    ImageTooLarge,
+    ImageUnavailable,
+    ImageUnreachable,
+    LabelStudioError,
+)
 from prelabel.media.addresses import AddressRefused
 from prelabel.media.answers import TRANSIENT, label_studio_said, server_said
 from prelabel.media.limits import Limits
@@ -64,6 +70,10 @@ class _Transient(Declined):
     ) -> None:
         super().__init__(cause, next_step, status)
         self.wait_s = wait_s
+
+    def about(self, thing: str) -> ImageUnavailable:
+        """The same as the error of a task, which may be asked again."""
+        return ImageUnavailable(thing, self.cause, self.next_step)
 
 
 class Downloader:

@@ -13,7 +13,8 @@ class Limits:
         max_bytes: Of the file, counted after any transfer compression is undone.
         max_pixels: Width times height, known from the header before anything is decoded.
         min_side_px: A shorter side is no photo: a tracking pixel, a spacer, a damaged header.
-        fetch_timeout_s: For everything between the first look-up and the last byte, retries too.
+        fetch_timeout_s: For everything up to the last byte, retries too; only a name server that
+            does not answer can add its own time.
         connect_timeout_s: For each connection.
         max_redirects: For each fetch.
     """

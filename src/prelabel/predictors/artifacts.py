@@ -20,21 +20,26 @@ from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import PartLocator, covering_part
 from prelabel.predictors.pose_parts import PosePartLocator
 from prelabel.predictors.wholebody import build_embedded
-from prelabel.types import Ask, Detections, Float32Array, Image, Phrase, UInt8Array
+from prelabel.types import (
+    DISTORTION_WORDS,
+    Ask,
+    Detections,
+    Float32Array,
+    Image,
+    Phrase,
+    UInt8Array,
+)
 
 log = structlog.get_logger(__name__)
 
 NAME = "opencv-fallback"
-DISTORTION_WORDS = (
-    *("distort", "deform", "malform", "artifact", "artefact", "glitch", "anomal"),
-    *("warp", "melt"),
-)
-"""A phrase or label with one of these in it asks for distortions; no other is answered."""
 
 WORKING_WIDTH = 640
 """Frames are looked at no wider than this, in pixels."""
 MIN_Z = 13.0
 """Evidence, in robust standard deviations of the frame's own, from which a spot is boxed."""
+MIN_WORKING_SIDE = 32
+"""Frames narrower than this at working size, in pixels, have no flow to speak of."""
 MIN_AREA, MAX_AREA = 0.002, 0.25
 """Share of the frame that a spot must cover, and that its box may cover."""
 MAX_BOXES = 3
@@ -123,13 +128,16 @@ def damage_evidence(image: Image) -> Float32Array | None:
 
     Returns:
         (h, w) float32, robust standard deviations over the frame's own median, at most
-        `WORKING_WIDTH` wide; None where a neighbour is missing, of another size or another scene.
+        `WORKING_WIDTH` wide; None where a neighbour is missing, of another size or another scene,
+        or where the frame is a strip.
     """
     sides = (image.before, image.after)
     usable = [side for side in sides if side and _same_size(side, image)]
     if len(usable) < len(sides):
         return None
     frame = _working_grey(image.pixels_rgb)
+    if min(frame.shape) < MIN_WORKING_SIDE:
+        return None
     sharpness = _sharpness(frame)
     residuals, changes = [], []
     for side in usable:

@@ -7,6 +7,7 @@ import httpx2
 import structlog
 
 from prelabel.errors import WeightsUnavailable
+from prelabel.media.references import shown
 
 log = structlog.get_logger(__name__)
 
@@ -34,7 +35,7 @@ def fetch(url: str, part: Path, sha256: str) -> None:
             break
         except httpx2.RequestError as error:
             cause = str(error) or type(error).__name__
-            log.warning("download_broke_off", url=url, attempt=attempt, cause=cause)
+            log.warning("download_broke_off", url=shown(url), attempt=attempt, cause=cause)
             if attempt == ATTEMPTS:
                 raise _unavailable(url, cause) from error
     _validator_path(part).unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import structlog
 
 from prelabel.errors import MissingPackage, WeightsUnavailable
+from prelabel.media.references import shown
 from prelabel.predictors.download import fetch, file_digest
 
 log = structlog.get_logger(__name__)
@@ -96,12 +97,12 @@ class WeightsFolder:
         part = self._folder / f"{file.download_name}.part"
         causes = []
         for url in file.urls:
-            log.info("download_started", url=url, folder=str(self._folder))
+            log.info("download_started", url=shown(url), folder=str(self._folder))
             try:
                 fetch(url, part, file.sha256)
                 unpack_or_move(part, path)
             except WeightsUnavailable as error:
-                log.warning("download_failed", url=url, cause=error.cause)
+                log.warning("download_failed", url=shown(url), cause=error.cause)
                 causes.append(f"{urlsplit(url).hostname}: {error.cause}")
             else:
                 log.info("download_finished", file=str(path), bytes=path.stat().st_size)
@@ -112,7 +113,7 @@ class WeightsFolder:
         return WeightsUnavailable(
             str(self.path(file)),
             cause,
-            f"Fetch {file.urls[0]} where that is possible and put it into {self._folder}.",
+            f"Fetch {shown(file.urls[0])} where that is possible and put it into {self._folder}.",
         )
 
     @contextmanager

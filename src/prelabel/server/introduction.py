@@ -2,12 +2,15 @@
 
 Label Studio sends its own address and a token with each set-up. Believing any address would let
 every caller point prelabel at a private one. The address is believed where it is the caller's
-own: its host must resolve to the address that the request came from.
+own: its host must resolve to the address that the request came from, and to no other. That address,
+and not the name, is what is fetched from, so that a name which changes gains nothing; an https
+address keeps its name, which its certificate then vouches for.
 """
 
 import ipaddress
 import socket
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from prelabel.errors import LoginRefused, SettingsError
 from prelabel.labelstudio_api.login import TokenAuth
@@ -37,22 +40,29 @@ class Introduction:
         if url is None:
             return None
         try:
-            addresses = {row[4][0] for row in socket.getaddrinfo(url.host, None)}
+            found = [row[4][0] for row in socket.getaddrinfo(url.host, None)]
             caller = ipaddress.ip_address(self.caller)
         except (OSError, ValueError):
             return None
-        if not any(_same(ipaddress.ip_address(address), caller) for address in addresses):
+        if not all(_same(ipaddress.ip_address(address), caller) for address in found):
             return None
+        own = url if url.scheme == "https" else url.copy_with(host=str(found[0]))
         try:
-            return Origin(self.url.rstrip("/"), self._auth())
+            return Origin(str(own).rstrip("/"), self._auth(str(own)), (self.url.rstrip("/"),))
         except SettingsError:  # with a password or a query in it, it is no address to build on
             return None
 
-    def _auth(self) -> TokenAuth | None:
+    def _auth(self, url: str) -> TokenAuth | None:
         try:
-            return TokenAuth(self.url, self.token) if self.token else None
+            return TokenAuth(url, self.token) if self.token else None
         except LoginRefused:  # images that need no token can still be had
             return None
+
+
+@lru_cache(256)
+def believed_origin(introduction: Introduction) -> Origin | None:
+    """The same, looked up once, so that its token is exchanged once and not for each request."""
+    return introduction.origin()
 
 
 def _same(

@@ -6,20 +6,27 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Event
 from typing import Any
 
 import structlog
 
 from prelabel import __version__
-from prelabel.errors import NotReached
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
-from prelabel.pipeline import Access, Outcome, Prediction, Studio, predict_tasks
+from prelabel.pipeline import (
+    Access,
+    Outcome,
+    Prediction,
+    Studio,
+    not_reached,
+    predict_tasks,
+)
 from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.runtime.deadline import Deadline
-from prelabel.server.introduction import Introduction
+from prelabel.server.introduction import Introduction, believed_origin
 from prelabel.server.metrics import Metrics
 from prelabel.server.projects import Project, Projects, kind_of
 
@@ -68,6 +75,7 @@ class Service:
         self._origin = origin
         self._deadline_s = deadline_s
         self._runners = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        self._stopping = Event()
         self._started = time.monotonic()
         self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
 
@@ -119,17 +127,19 @@ class Service:
 
     def close(self) -> None:
         """Begin no new work and let go of the threads."""
+        self._stopping.set()
         self._runners.shutdown(wait=False, cancel_futures=True)
+        self._studio.fetchers.shutdown(wait=False, cancel_futures=True)
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
         config = request.label_config or project.label_config or boxes_config()
         plan: Plan = self.plan_for(config)
-        drawn = request.context.get("result") or []
+        drawn = request.context.get("result")
         params = request.params
         return Asked(
-            tasks=request.tasks,
-            plan=plan.interactive(drawn) if drawn else plan,
+            tasks=request.each_task,
+            plan=plan.interactive(drawn) if isinstance(drawn, list) and drawn else plan,
             project=project,
             login=params.login if params else None,
             password=params.password if params else None,
@@ -140,17 +150,20 @@ class Service:
         """The configured Label Studio, else the one that introduced itself, if believable."""
         if self._origin is not None or project.introduction is None:
             return self._origin
-        return project.introduction.origin()
+        return believed_origin(project.introduction)
 
     async def _outcomes(self, asked: Asked, deadline: Deadline) -> list[Outcome]:
         """One outcome per task; what has none at the deadline was not reached."""
         reached: dict[int, Outcome] = {}
 
         def run() -> None:
-            access = Access(asked.login, asked.password, self._origin_for(asked.project))
+            origin = self._origin_for(asked.project) if asked.plan.steps else None
+            access = Access(asked.login, asked.password, origin)
             steps = predict_tasks(asked.tasks, asked.plan, self._studio, access, deadline)
             for index, outcome in steps:
-                reached[index] = outcome  # noqa: PERF403 - read from outside at the deadline
+                reached[index] = outcome
+                if self._stopping.is_set():
+                    return
 
         if asked.plan.steps:
             running = asyncio.get_running_loop().run_in_executor(self._runners, run)
@@ -160,8 +173,7 @@ class Service:
             run()
         done = dict(reached)
         return [
-            done.get(index) or _not_reached(task, deadline)
-            for index, task in enumerate(asked.tasks)
+            done.get(index) or not_reached(task, deadline) for index, task in enumerate(asked.tasks)
         ]
 
 
@@ -175,14 +187,6 @@ def _entry(outcome: Outcome, asked: Asked) -> Any:
     if asked.interactive:
         return {"result": [], "score": 0.0, "model_version": asked.plan.model_version}
     return []
-
-
-def _not_reached(task: Task, deadline: Deadline) -> NotReached:
-    return NotReached(
-        str(task),
-        f"the time budget of {deadline.budget_s:g} s ended before its turn",
-        "Retrieve predictions again: tasks that are done are not asked for twice.",
-    )
 
 
 def _log_failures(outcomes: Sequence[Outcome]) -> None:

@@ -1,0 +1,1 @@
+"""How well predictions agree with what people annotated. The metrics are COCO's."""

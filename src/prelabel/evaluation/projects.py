@@ -1,0 +1,150 @@
+"""Label Studio tasks: their stored predictions beside what people annotated."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from prelabel.errors import ImageMissing, InvalidRequest
+from prelabel.evaluation.coco import PERSON
+from prelabel.evaluation.scenes import AnnotatedBoxes, AnnotatedPeople, Scene
+from prelabel.export.pictures import Schema
+from prelabel.export.source import accepted
+from prelabel.labelstudio import regions
+from prelabel.labelstudio.regions import Drawn
+from prelabel.types import Detections
+
+Json = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The images of tasks that have both an annotation and a prediction.
+
+    Attributes:
+        scenes: The images.
+        model_versions: How many predictions of each model version were taken.
+        left_out: How many tasks or images were not, by reason.
+    """
+
+    scenes: list[Scene] = field(default_factory=list)
+    model_versions: Counter[str] = field(default_factory=Counter)
+    left_out: Counter[str] = field(default_factory=Counter)
+
+
+def compare(tasks: Iterable[Json], schema: Schema, model_version: str | None = None) -> Compared:
+    """Put the newest prediction of each task beside its annotation.
+
+    The annotation is the one that an export takes: a ground truth before others, then the newest,
+    never a skipped one. A person's area for OKS is that of the box.
+
+    Args:
+        tasks: With all their annotations and predictions.
+        schema: What the project's label config says.
+        model_version: Compare predictions of this version only.
+
+    Raises:
+        InvalidRequest: The tasks name their predictions without holding them.
+    """
+    compared = Compared()
+    for task in tasks:
+        annotation, prediction = accepted(task), _newest(task, model_version)
+        if annotation is None or prediction is None:
+            missing = "annotation" if annotation is None else "prediction"
+            compared.left_out[f"tasks without {missing}"] += 1
+            continue
+        try:
+            pages = list(_pages(task, schema))
+        except ImageMissing:
+            compared.left_out["tasks without image"] += 1
+            continue
+        compared.model_versions[str(prediction.get("model_version"))] += 1
+        for name, tag, page in pages:
+            drawn = _read(annotation, schema, tag, page)
+            predicted = _read(prediction, schema, tag, page)
+            if any(drawn.image_hw) and predicted.image_hw not in (drawn.image_hw, (0, 0)):
+                compared.left_out["images of two sizes in annotation and prediction"] += 1
+                continue
+            compared.scenes.append(_scene(name, drawn, predicted, schema))
+    return compared
+
+
+def _newest(task: Json, model_version: str | None) -> Json | None:
+    predictions = task.get("predictions") or ()
+    if any(not isinstance(prediction, Mapping) for prediction in predictions):
+        raise InvalidRequest(
+            f"task {task.get('id')}",
+            "this export names its predictions without holding them",
+            "Give --project instead, or export a snapshot that holds predictions in full.",
+        )
+    fitting = [
+        prediction
+        for prediction in predictions
+        if model_version in (None, prediction.get("model_version"))
+    ]
+    return max(fitting, key=_made_at, default=None)
+
+
+def _made_at(prediction: Json) -> tuple[datetime, int]:
+    written = prediction.get("created_at")
+    moment = datetime.fromisoformat(written) if written else datetime.min.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else moment.replace(tzinfo=UTC), prediction.get("id") or 0
+
+
+def _pages(task: Json, schema: Schema) -> Iterator[tuple[str, str, int | None]]:
+    """What to call each image of a task, the tag that shows it, and its page in a list."""
+    for tag in schema.config.images:
+        for page in range(len(tag.uris(task["data"]))):
+            several = f", {tag.name} {page}" if schema.several_images else ""
+            yield f"task {task['id']}{several}", tag.name, page if tag.is_list else None
+
+
+def _read(holder: Json, schema: Schema, tag: str, page: int | None) -> Drawn:
+    """What an annotation or a prediction holds on one image."""
+    own = [region for region in holder.get("result") or () if region.get("to_name") == tag]
+    return regions.read(own, schema.config, page)
+
+
+def _scene(name: str, drawn: Drawn, predicted: Drawn, schema: Schema) -> Scene:
+    boxes = _boxes(drawn, schema)
+    annotated = AnnotatedBoxes(
+        boxes.boxes_xyxy.astype(np.float64), boxes.labels, np.zeros(len(boxes), bool)
+    )
+    people = _people(drawn, schema)
+    return Scene(name, people, predicted.people, annotated, _boxes(predicted, schema))
+
+
+def _boxes(drawn: Drawn, schema: Schema) -> Detections:
+    """All boxes, those of people with keypoints among them, where the project draws such boxes."""
+    boxes, people = drawn.boxes, drawn.people
+    if not schema.person_labels:
+        return boxes
+    rows = (people.boxes_xyxy[:, 2:] > people.boxes_xyxy[:, :2]).all(1)
+    count = int(rows.sum())
+    labels = [PERSON if label in schema.person_labels else label for label in boxes.labels]
+    return Detections(
+        np.concatenate([boxes.boxes_xyxy, people.boxes_xyxy[rows]]),
+        np.concatenate([boxes.scores, people.box_scores[rows]]),
+        (*labels, *(PERSON,) * count),
+        (*boxes.body_parts, *(None,) * count),
+        boxes.source,
+    )
+
+
+def _people(drawn: Drawn, schema: Schema) -> AnnotatedPeople:
+    """People with keypoints, and those of whom only the box is drawn."""
+    poses = drawn.people
+    lone = [row for row, label in enumerate(drawn.boxes.labels) if label in schema.person_labels]
+    boxes = np.concatenate([poses.boxes_xyxy, drawn.boxes.boxes_xyxy[lone]]).astype(np.float64)
+    more = ((0, len(lone)), (0, 0))
+    return AnnotatedPeople(
+        boxes_xyxy=boxes,
+        areas=(boxes[:, 2:] - boxes[:, :2]).prod(1),
+        keypoints_xy=np.pad(poses.keypoints_xy, (*more, (0, 0))).astype(np.float64),
+        annotated=np.pad(poses.keypoint_scores > 0, more),
+        crowds=np.zeros(len(boxes), bool),
+        area_given=np.zeros(len(boxes), bool),
+    )

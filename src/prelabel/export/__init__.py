@@ -1,0 +1,1 @@
+"""From a project's annotations to a dataset that training programs read."""

@@ -1,0 +1,59 @@
+"""What the image of a task is called in a dataset."""
+
+import mimetypes
+import re
+from pathlib import PurePosixPath
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_UPLOAD = re.compile(r"(^|/)(data/)?upload/\d+/")
+_LOCAL_FILES = "/data/local-files/"
+
+
+class Names:
+    """Gives each image of a dataset a relative path of its own."""
+
+    def __init__(self) -> None:
+        self._taken: set[str] = set()
+
+    def name(self, uri: str, owner: str) -> str:
+        """The path that an image address suggests, below a folder `owner` where it is taken.
+
+        Two paths that differ in their suffix or in case only count as the same: YOLO's label
+        files have the image's path with a suffix of their own, and some disks ignore case.
+
+        Args:
+            uri: The address as it stands in the task's data.
+            owner: The image's task and page in words, for example "task-7".
+        """
+        path = _suggested(uri) or PurePosixPath(owner + _suffix_of_data(uri))
+        key = str(path.with_suffix("")).casefold()
+        if key in self._taken:
+            path = owner / path
+            key = str(path.with_suffix("")).casefold()
+        self._taken.add(key)
+        return str(path)
+
+
+def _suggested(uri: str) -> PurePosixPath | None:
+    """The path within an upload folder, a bucket, a site or the local files; None for none."""
+    scheme, separator, rest = uri.partition("://")
+    if uri[:5].lower() == "data:":
+        return None
+    if _LOCAL_FILES in uri:
+        path = parse_qs(urlsplit(uri).query).get("d", [""])[0]
+    elif not separator:
+        path = unquote(uri)
+    elif scheme.lower() in ("http", "https"):
+        path = unquote(urlsplit(uri).path)
+    else:
+        path = rest.partition("/")[2]
+    upload = _UPLOAD.search(path)
+    steps = (path[upload.end() :] if upload else path).replace("\\", "/").split("/")
+    # What is written below the dataset's folder must stay there.
+    kept = [step for step in steps if step not in ("", ".", "..") and not step.endswith(":")]
+    return PurePosixPath(*kept) if kept else None
+
+
+def _suffix_of_data(uri: str) -> str:
+    media_type = re.split("[;,]", uri[5:], maxsplit=1)[0].lower()
+    return mimetypes.guess_extension(media_type) or ""

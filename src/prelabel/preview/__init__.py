@@ -1,0 +1,1 @@
+"""What prelabel finds in image files, drawn over them for people to look at."""
