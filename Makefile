@@ -1,7 +1,8 @@
 # What a person and CI both run. Needs Python 3.11 or newer with venv and pip, nothing else.
-#   make demo            a pre-annotated project in a Label Studio of its own, until Ctrl-C
-#   make demo CHECK=1    the same on free ports and new data: verify, print the table, end
+#   make demo            two pre-annotated projects in a Label Studio of their own, until Ctrl-C
+#   make demo CHECK=1    the same on free ports and new data: verify, print the tables, end
 #   make demo GROUNDING_DINO=1   with the real text-prompted model (fetches its weights)
+#   make demo RTMLIB=1   with the pose models of RTMLib (fetches their weights)
 #   make test            lint, types, import rules, and all tests
 #   make dev-install     the environment that the tests need
 
@@ -24,6 +25,7 @@ LABEL_STUDIO := $(STUDIO_VENV)/.installed-$(LABEL_STUDIO_VERSION)
 
 DEMO_FLAGS := $(if $(CHECK),--check,--port $(LABEL_STUDIO_PORT) --backend-port $(BACKEND_PORT))
 DEMO_FLAGS += $(if $(GROUNDING_DINO),--boxes-predictor grounding-dino)
+DEMO_FLAGS += $(if $(RTMLIB),--poses-predictor rtmlib)
 DEMO_FLAGS += --label-studio $(STUDIO_VENV)/bin/label-studio
 
 .PHONY: demo test lint types dev-install
@@ -32,7 +34,7 @@ DEMO_FLAGS += --label-studio $(STUDIO_VENV)/bin/label-studio
 
 .PHONY: help
 help:
-	@sed -n '2,6s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '2,7s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 	@$(BIN)/prelabel demo $(DEMO_FLAGS)

@@ -1,4 +1,4 @@
-"""The server under gunicorn: `gunicorn --bind :9090 --threads 8 --timeout 0 _wsgi:app`."""
+"""The server under gunicorn: `gunicorn --bind :9090 --threads 64 --timeout 0 _wsgi:app`."""
 
 from a2wsgi import ASGIMiddleware
 

@@ -36,6 +36,8 @@ class Seeing:
         self.wants_neighbours = wants_neighbours
         self.seen = {}
 
+    def check(self): ...
+
     def load(self): ...
 
     def health(self):

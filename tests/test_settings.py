@@ -57,6 +57,11 @@ def test_an_empty_variable_is_no_variable(monkeypatch):
         ("GROUNDING_DINO_BOX_THRESHOLD", "2"),
         ("LABEL_STUDIO_URL", "label-studio:8080"),
         ("RATE_LIMIT", "often"),
+        ("SECRET_PATH", "a/b"),
+        ("MAX_IMAGE_MEGAPIXELS", "inf"),
+        ("PREDICT_DEADLINE_SECONDS", "inf"),
+        ("PREDICT_DEADLINE_SECONDS", "nan"),
+        ("LOCAL_FILES_DOCUMENT_ROOT", "/there/is/no/such/folder"),
     ],
 )
 def test_a_wrong_value_is_named_with_its_setting(monkeypatch, name, value):

@@ -4,6 +4,7 @@ import logging
 import sys
 from typing import Literal
 
+import stamina
 import structlog
 
 from prelabel.settings import Settings
@@ -36,6 +37,8 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
         format="%(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    # A retry is no news: what failed in the end is said once, with its reason.
+    stamina.instrumentation.set_on_retry_hooks([])
     # Its messages name every address that is fetched, with the signatures in their queries.
     logging.getLogger("httpx2").setLevel(logging.WARNING)
 

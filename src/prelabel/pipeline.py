@@ -333,7 +333,8 @@ def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
             scores += one.step.scores(finding)
     except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
         return _defect("prediction", error)
-    return _checked(Prediction(result, regions.mean_score(scores), version), plan)
+    score = regions.mean_score(scores) if result else 0.0
+    return _checked(Prediction(result, score, version), plan)
 
 
 def _with_parts_of_poses(one: _OnPage, found: Sequence[_OnPage]) -> Detections | Poses:

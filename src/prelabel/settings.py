@@ -74,7 +74,10 @@ class Settings(BaseSettings):
     )
     max_body_mb: int = Field(256, ge=1, description="Largest request body, in MB.")
     predict_deadline_seconds: float = Field(
-        85.0, gt=0, description="Time in which `/predict` answers; Label Studio waits 100 s."
+        85.0,
+        gt=0,
+        le=3600,
+        description="Time in which `/predict` answers; Label Studio waits 100 s.",
     )
     predict_threads: int = Field(8, ge=1, description="Predict requests worked on at a time.")
 
@@ -108,12 +111,16 @@ class Settings(BaseSettings):
     fetch_allowed_hosts: Words = Field(
         (), description="Private hosts, addresses or networks that images may come from."
     )
-    fetch_timeout_seconds: float = Field(30.0, gt=0, description="Time for one image in all.")
-    fetch_connect_timeout_seconds: float = Field(5.0, gt=0, description="Time to connect.")
+    fetch_timeout_seconds: float = Field(
+        30.0, gt=0, le=3600, description="Time for one image in all."
+    )
+    fetch_connect_timeout_seconds: float = Field(5.0, gt=0, le=3600, description="Time to connect.")
     fetch_max_redirects: int = Field(5, ge=0, description="Redirects followed per image.")
     fetch_threads: int = Field(16, ge=1, description="Images fetched at a time.")
     max_image_mb: int = Field(64, ge=1, description="Largest image file, in MB.")
-    max_image_megapixels: float = Field(50.0, gt=0, description="Largest image, in megapixels.")
+    max_image_megapixels: float = Field(
+        50.0, gt=0, le=10_000, description="Largest image, in megapixels."
+    )
     image_cache_mb: int = Field(128, ge=0, description="Decoded images kept in memory, in MB.")
 
     # Boxes
@@ -192,6 +199,20 @@ class Settings(BaseSettings):
     def _truth(cls, value: object) -> object:
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return words.get(value.lower(), value) if isinstance(value, str) else value
+
+    @field_validator("secret_path")
+    @classmethod
+    def _is_one_step(cls, value: SecretStr) -> SecretStr:
+        if "/" in value.get_secret_value().strip("/"):
+            raise ValueError("must be one step of a path, without a slash inside")
+        return value
+
+    @field_validator("local_files_document_root")
+    @classmethod
+    def _is_folder(cls, value: Path | None) -> Path | None:
+        if value is not None and not value.is_dir():
+            raise ValueError(f"there is no folder {value}; mount it, or leave the setting out")
+        return value
 
     @field_validator("rate_limit")
     @classmethod

@@ -8,27 +8,25 @@ import itertools
 import json
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 
 import httpx2
-import numpy as np
 import pytest
-from PIL import Image
 
 from prelabel.labelstudio.config import parse
+from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.login import login_with_password
 from prelabel.launch import backend as backends
 from prelabel.launch import label_studio
+from prelabel.launch.demo_projects import planted_xyxy, stored_predictions, visible_people
 from prelabel.launch.processes import free_port
-from prelabel.launch.verify import Frame, Verdict, verdict_on
+from prelabel.launch.verify import Verdict, verdict_on_boxes, verdict_on_poses
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 DEMO = REPOSITORY / "examples" / "demo"
-LABEL_CONFIG = files("prelabel").joinpath("label_configs/body_distortion.xml").read_text("utf-8")
 USER = label_studio.FirstUser("annotator@example.com", "a-long-password")
 CHROMIUM_NAMES = ("chromium", "chromium-browser", "google-chrome")
 
@@ -44,8 +42,9 @@ class Servers:
     user: label_studio.FirstUser
     files_root: Path
 
-    def model_version(self, label_config: str = LABEL_CONFIG) -> str:
-        """What the backend's `/setup` answers."""
+    def model_version(self, label_config: str | None = None) -> str:
+        """What the backend's `/setup` answers; by default for the shipped boxes."""
+        label_config = label_config or boxes_config()
         answer = httpx2.post(f"{self.backend_url}/setup", json={"schema": label_config})
         return answer.raise_for_status().json()["model_version"]
 
@@ -62,6 +61,7 @@ class Project:
     id: int
     servers: Servers
     backend_id: int
+    label_config: str
 
     def upload(self, paths: Sequence[Path]) -> list[int]:
         """Upload images; the ids of their tasks, in order."""
@@ -75,28 +75,44 @@ class Project:
         """The stored predictions of each task."""
         return [self.servers.client.predictions(task_id) for task_id in task_ids]
 
-    def verdicts(self, frames: "DemoFrames", task_ids: Sequence[int]) -> list[Verdict]:
-        """What is wrong with each task's predictions, given what was planted in its frame."""
-        version, config = self.servers.model_version(), parse(LABEL_CONFIG)
+    def interactive(self, task_id: int, region: dict) -> list[dict]:
+        """What auto-annotation gives when an annotator has drawn a region with a smart tool."""
+        url = f"{self.servers.label_studio_url}/api/ml/{self.backend_id}"
+        body = {"project": self.id, "url": self.servers.backend_url, "is_interactive": True}
+        with httpx2.Client(auth=self.servers.client.auth, timeout=120) as http:
+            http.patch(url, json=body).raise_for_status()
+            asked = {"task": task_id, "context": {"result": [region]}}
+            answer = http.post(f"{url}/interactive-annotating", json=asked).raise_for_status()
+        assert "errors" not in answer.json()
+        return answer.json()["data"]["result"]
+
+    def verdicts_on_boxes(self, frames: "DemoPictures") -> list[Verdict]:
+        """What is wrong with each frame's predictions, given what was planted in it."""
+        version, config = self.servers.model_version(self.label_config), parse(self.label_config)
         return [
-            verdict_on(frames.frame(path, predictions), version, config)
-            for path, predictions in zip(frames.paths, self.predictions(task_ids), strict=True)
+            verdict_on_boxes(stored, planted_xyxy(frames.known, stored.name), version, config)
+            for stored in stored_predictions(self.servers.client, self.id, frames.paths)
+        ]
+
+    def verdicts_on_poses(self, photos: "DemoPictures") -> list[Verdict]:
+        """What is wrong with each photo's predictions, given whom it shows."""
+        version, config = self.servers.model_version(self.label_config), parse(self.label_config)
+        return [
+            verdict_on_poses(stored, visible_people(photos.known, stored.name), version, config)
+            for stored in stored_predictions(self.servers.client, self.id, photos.paths)
         ]
 
 
 @dataclass(frozen=True)
-class DemoFrames:
-    """The demo's frames and what was planted in them."""
+class DemoPictures:
+    """The demo's frames and what was planted in them, or its photos and whom they show."""
 
     paths: list[Path]
-    planted: dict[str, list[dict]]
+    known: dict[str, list[dict]]
 
-    def frame(self, path: Path, predictions: list[dict]) -> Frame:
-        """One frame with the predictions of its task."""
-        boxes = [spot["box_xyxy"] for spot in self.planted.get(path.name, [])]
-        with Image.open(path) as picture:
-            image_hw = (picture.height, picture.width)
-        return Frame(path.name, image_hw, np.array(boxes, np.float32).reshape(-1, 4), predictions)
+    def path(self, name: str) -> Path:
+        """The picture of this name."""
+        return next(path for path in self.paths if path.name == name)
 
 
 def missing(thing: str, enable: str) -> None:
@@ -142,6 +158,7 @@ def servers(label_studio_program, artefacts, tmp_path_factory) -> Iterator[Serve
             "LABEL_STUDIO_URL": studio_url,
             "LABEL_STUDIO_API_KEY": token,
             "BOXES_PREDICTOR": "opencv-fallback",
+            "POSES_PREDICTOR": "embedded-pose",
         }
         with (
             backends.start(backend_url, log_path=artefacts / "backend.log", environment=settings),
@@ -157,18 +174,38 @@ def project_numbers() -> Iterator[int]:
 
 
 @pytest.fixture
-def project(servers, project_numbers, request) -> Project:
-    """A new project with the shipped label config, attached to the backend."""
-    title = f"{next(project_numbers)} {request.node.name}"[:50]
-    made = servers.client.create_project(title, LABEL_CONFIG)
-    attached = servers.client.add_ml_backend(made["id"], servers.backend_url)
-    return Project(made["id"], servers, attached["id"])
+def new_project(servers, project_numbers, request) -> Callable[[str], Project]:
+    """Makes projects with a label config, attached to the backend."""
+
+    def make(label_config: str) -> Project:
+        title = f"{next(project_numbers)} {request.node.name}"[:50]
+        made = servers.client.create_project(title, label_config)
+        attached = servers.client.add_ml_backend(made["id"], servers.backend_url)
+        return Project(made["id"], servers, attached["id"], label_config)
+
+    return make
+
+
+@pytest.fixture
+def project(new_project) -> Project:
+    """A new project with the shipped label config for boxes."""
+    return new_project(boxes_config())
 
 
 @pytest.fixture(scope="session")
-def demo_frames() -> DemoFrames:
-    planted = json.loads((DEMO / "planted.json").read_text())
-    return DemoFrames(sorted((DEMO / "frames").glob("*.jpg")), planted)
+def demo_frames() -> DemoPictures:
+    return demo_pictures("frames", "planted.json")
+
+
+@pytest.fixture(scope="session")
+def demo_photos() -> DemoPictures:
+    return demo_pictures("people", "visible.json")
+
+
+def demo_pictures(folder: str, known: str) -> DemoPictures:
+    return DemoPictures(
+        sorted((DEMO / folder).glob("*.jpg")), json.loads((DEMO / known).read_text("utf-8"))
+    )
 
 
 @pytest.fixture(scope="session")

@@ -17,41 +17,45 @@ PRELABEL = str(Path(sysconfig.get_path("scripts")) / "prelabel")
 
 
 @pytest.fixture
-def command(label_studio_program, demo_frames, tmp_path):
+def command(label_studio_program, demo_frames, demo_photos, tmp_path):
     """`prelabel demo` with data of its own."""
-    folder = demo_frames.paths[0].parent
+    frames, people = (pictures.paths[0].parent for pictures in (demo_frames, demo_photos))
     return [
         *(PRELABEL, "demo", "--data-dir", str(tmp_path / "demo")),
         *("--label-studio", str(label_studio_program)),
-        *("--frames", str(folder), "--planted", str(folder.parent / "planted.json")),
+        *("--frames", str(frames), "--planted", str(frames.parent / "planted.json")),
+        *("--people", str(people), "--visible", str(people.parent / "visible.json")),
     ]
 
 
-def test_the_check_finds_every_frame_right(command, demo_frames, tmp_path):
+def test_the_check_finds_every_picture_right(command, demo_frames, demo_photos, tmp_path):
     done = subprocess.run(
         [*command, "--check"], capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    count = len(demo_frames.paths)
-    assert f"{count} of {count} frames have the prediction" in done.stdout
+    for count in (len(demo_frames.paths), len(demo_photos.paths)):
+        assert f"\n{count} of {count} pictures have the prediction" in done.stdout
     assert (tmp_path / "demo" / "check-logs" / "label-studio.log").is_file()
 
 
-def test_the_check_fails_when_a_frame_is_not_as_it_should_be(command, tmp_path):
-    wrong = tmp_path / "planted.json"
-    wrong.write_text('{"frame_0001.jpg": [{"box_xyxy": [0, 0, 2, 2], "body_part": "hand"}]}')
-    arguments = [*command, "--check", "--planted", str(wrong)]
+def test_the_check_fails_when_a_picture_is_not_as_it_should_be(command, tmp_path):
+    planted, visible = tmp_path / "planted.json", tmp_path / "visible.json"
+    planted.write_text('{"frame_0001.jpg": [{"box_xyxy": [0, 0, 2, 2], "body_part": "hand"}]}')
+    visible.write_text('{"coffee.jpg": [{"box_xyxy": [0, 0, 300, 400], "keypoints": {}}]}')
+    arguments = [*command, "--check", "--planted", str(planted), "--visible", str(visible)]
     done = subprocess.run(arguments, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 1
     assert "no box over the damage at [0, 0, 2, 2]" in done.stdout
+    assert "no person at [0, 0, 300, 400]" in done.stdout
+    assert "1 people instead of 0" in done.stdout
 
 
 def test_the_demo_stays_up_until_it_is_ended_and_can_be_started_again(command):
     ports = [free_port(), free_port()]
     command += ["--port", str(ports[0]), "--backend-port", str(ports[1])]
     first, second = (run_until_up(command, ports) for _ in range(2))
-    assert " 0 were there" in first
-    assert " 0 frames uploaded" in second
+    assert first.count(" 0 were there") == 2
+    assert second.count(" 0 pictures uploaded") == 2
 
 
 def run_until_up(command, ports):

@@ -24,9 +24,9 @@ def test_every_frame_gets_the_prediction_it_should_have_and_a_second_click_adds_
 ):
     task_ids = project.upload(demo_frames.paths)
     project.retrieve()
-    verdicts = project.verdicts(demo_frames, task_ids)
+    verdicts = project.verdicts_on_boxes(demo_frames)
     assert faults(verdicts) == {}
-    assert sum(verdict.planted for verdict in verdicts) > 0
+    assert sum(verdict.expected for verdict in verdicts) > 0
     first = project.predictions(task_ids)
 
     project.retrieve()
@@ -100,7 +100,6 @@ def test_an_upright_photo_and_one_that_says_it_is_turned_get_their_upright_size(
 
 
 def test_an_interactive_call_is_answered_with_an_object(project, demo_frames):
-    servers = project.servers
     [task_id] = project.upload(demo_frames.paths[:1])
     drawn = {
         "id": "drawn",
@@ -111,21 +110,7 @@ def test_an_interactive_call_is_answered_with_an_object(project, demo_frames):
         "original_height": 100,
         "value": {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": ["body_distortion"]},
     }
-    with httpx2.Client(
-        base_url=servers.label_studio_url, auth=servers.client.auth, timeout=120
-    ) as http:
-        made_interactive = {
-            "project": project.id,
-            "url": servers.backend_url,
-            "is_interactive": True,
-        }
-        http.patch(f"/api/ml/{project.backend_id}", json=made_interactive).raise_for_status()
-        answer = http.post(
-            f"/api/ml/{project.backend_id}/interactive-annotating",
-            json={"task": task_id, "context": {"result": [drawn]}},
-        ).raise_for_status()
-    assert "errors" not in answer.json()
-    assert isinstance(answer.json()["data"]["result"], list)
+    assert isinstance(project.interactive(task_id, drawn), list)
 
 
 def test_events_and_start_training_are_taken_without_an_error(project, demo_frames, artefacts):

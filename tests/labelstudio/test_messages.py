@@ -75,7 +75,7 @@ def test_tokens_do_not_show_in_the_text_of_a_request():
         (b"{}", "tasks"),
         (b'{"tasks": 3}', "tasks"),
         (b'{"tasks": [null]}', "tasks.0"),
-        (b'{"tasks": [{"data": []}]}', "tasks.0.data"),
+        (b'{"tasks": [[]]}', "tasks.0"),
         (b"\xff\xfe", "request body"),
     ],
 )
@@ -83,3 +83,10 @@ def test_what_does_not_parse_names_the_field(body, field):
     with pytest.raises(InvalidRequest) as caught:
         PredictRequest.read(body)
     assert caught.value.thing == field
+
+
+def test_a_task_with_a_field_of_the_wrong_type_does_not_spoil_the_request():
+    odd = {"id": 1.5, "inner_id": "x", "project": {}, "data": None}
+    first, second = read(PredictRequest, {"tasks": [odd, {"id": 2, "data": {"a": 1}}]}).each_task
+    assert (first.id, first.inner_id, first.project, first.data) == (None, None, None, {})
+    assert second.data == {"a": 1}

@@ -85,6 +85,12 @@ def test_the_first_prediction_tells_what_answers(serve):
     assert (warm.model_version, warm.reasons) == ("opencv-fallback", ())
 
 
+def test_a_label_config_says_what_the_first_prediction_looks_for(serve):
+    stand_in = Backend(PREDICTION)
+    backend.warm_up(serve(stand_in), b"...", label_config="<View/>")
+    assert [body["label_config"] for body in stand_in.requests] == ["<View/>"]
+
+
 def test_a_fallback_is_told_with_its_reason(serve):
     url = serve(Backend(PREDICTION, reason="torch is not installed"))
     warm = backend.warm_up(url, b"...")

@@ -257,9 +257,18 @@ def test_label_studio_under_a_sub_path_is_asked_there(fetcher, studio):
 def test_beside_the_sub_path_the_token_is_not_sent(fetcher, studio):
     origin = Origin(studio.url + "/ls", TokenAuth())
     studio.answer("/other/a.png", PICTURE)
-    for uri in (studio.url + "/other/a.png", "/../other/a.png"):
-        assert fetcher.fetch(ImageReference(uri, label_studio=origin)) == PICTURE
-    assert studio.sent("Authorization") == [None, None]
+    beside = ImageReference(studio.url + "/other/a.png", label_studio=origin)
+    assert fetcher.fetch(beside) == PICTURE
+    assert studio.sent("Authorization") == [None]
+
+
+@pytest.mark.parametrize(
+    "uri", ["/../other/a.png", "/data/upload/1/../../../api/users", "/data/upload/%2e%2e/x.png"]
+)
+def test_a_path_that_climbs_asks_nothing_of_label_studio(fetcher, studio, uri):
+    with pytest.raises(ImageRefused, match="climbs"):
+        fetcher.fetch(ImageReference(uri, label_studio=Origin(studio.url, TokenAuth())))
+    assert studio.sent("Authorization") == []
 
 
 def test_an_alias_of_label_studio_is_asked_at_its_address(fetcher, studio):

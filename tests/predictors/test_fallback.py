@@ -19,10 +19,15 @@ class Scripted:
     wants_neighbours = False
     batch_size = 1
 
-    def __init__(self, name, error=None):
+    def __init__(self, name, error=None, *, knows_early=False):
         self.name = name
+        self.knows_early = knows_early
         self.error = error
         self.loads = 0
+
+    def check(self):
+        if self.error and self.knows_early:
+            raise self.error
 
     def load(self):
         self.loads += 1
@@ -53,6 +58,16 @@ def test_the_second_answers_once_loading_failed_and_says_why():
     assert first.loads == 1
     assert fallback.name == "second"
     assert "first cannot be used. model: is not here. Download it." in fallback.health()["reason"]
+
+
+def test_a_first_that_is_known_to_fail_is_given_up_before_it_is_asked():
+    first = Scripted("first", NO_WEIGHTS, knows_early=True)
+    fallback = Fallback(first, Scripted("second"))
+    fallback.check()
+    assert fallback.name == "second"
+    fallback.check()
+    assert fallback.predict([PICTURE], Ask())[0].source == "second"
+    assert first.loads == 0
 
 
 def test_a_first_that_could_not_be_built_is_given_up_from_the_start():

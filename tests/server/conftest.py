@@ -45,6 +45,8 @@ class FakePredictor:
     def __post_init__(self):
         self.may_go_on.set()
 
+    def check(self): ...
+
     def load(self):
         self.may_go_on.wait(10)
 

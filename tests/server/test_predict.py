@@ -1,8 +1,13 @@
 """POST /predict: one entry per task, in order, in time, whatever happens."""
 
+import asyncio
+import json
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+
+from prelabel.labelstudio.messages import PredictRequest
 
 from .conftest import CONFIG
 
@@ -121,3 +126,36 @@ def test_batches_are_no_larger_than_the_predictor_wants(client, predictor, size)
     ask(client, *"abcdefgh")
     assert max(len(batch) for batch in predictor.batches) <= size
     assert sorted(name for batch in predictor.batches for name in batch) == list("abcdefgh")
+
+
+def test_a_single_task_does_not_queue_behind_bulk_requests(serve):
+    client = serve(deadline_s=6)
+    bulk = {"tasks": [{"data": {"image": f"slow {n}"}} for n in range(400)], "label_config": CONFIG}
+    with ThreadPoolExecutor(8) as callers:
+        waiting = [callers.submit(client.post, "/predict", json=bulk) for _ in range(8)]
+        time.sleep(0.5)
+        started = time.monotonic()
+        (entry,) = ask(client, "a")
+        took_s = time.monotonic() - started
+        assert entry["result"]
+        assert took_s < 3
+        assert all(answer.result().status_code == 200 for answer in waiting)
+
+
+def test_work_for_a_caller_that_has_hung_up_is_given_up(serve, images):
+    client = serve(deadline_s=30)
+    service_request = PredictRequest.read(
+        json.dumps(
+            {
+                "tasks": [{"data": {"image": f"slow {n}"}} for n in range(400)],
+                "label_config": CONFIG,
+            }
+        ).encode()
+    )
+
+    async def is_gone():
+        return True
+
+    started = time.monotonic()
+    asyncio.run(client.app.state.service.predict(service_request, "id", is_gone))
+    assert time.monotonic() - started < 10

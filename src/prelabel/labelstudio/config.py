@@ -157,7 +157,7 @@ def _control(element: Element) -> Control:
     labels = tuple(
         Label(child.get("value", ""), child.get("alias"), dict(child.attrib))
         for child in element.iter()
-        if child.tag in _CHOICE_TAGS and child.get("value")
+        if child.tag in _CHOICE_TAGS and child.get("value", "").strip()
     )
     return Control(
         tag=element.tag,

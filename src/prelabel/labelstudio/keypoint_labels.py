@@ -73,7 +73,8 @@ class _FirstNumbers:
 
 def _model_index(label: Label) -> int | None:
     written = label.attributes.get("model_index", "")
-    return int(written) if written.isdigit() and int(written) < len(keypoints.NAMES) else None
+    is_number = re.fullmatch(r"[0-9]{1,3}", written) is not None
+    return int(written) if is_number and int(written) < len(keypoints.NAMES) else None
 
 
 def _index_of_name(name: str, first: _FirstNumbers) -> int | None:
@@ -115,7 +116,8 @@ def _within(points: range, place: int) -> int | None:
 def _parsed(name: str) -> tuple[str | None, list[str], int | None]:
     """A name's side, its words without fillers, and the number at its end."""
     tokens = re.findall(r"[a-z]+|[0-9]+", name.lower())
-    number = int(tokens.pop()) if tokens and tokens[-1].isdigit() else None
+    is_numbered = bool(tokens) and re.fullmatch(r"[0-9]{1,3}", tokens[-1]) is not None
+    number = int(tokens.pop()) if is_numbered else None
     side = next((_SIDES[token] for token in tokens if token in _SIDES), None)
     words = [token for token in tokens if token not in _SIDES and token not in _FILLERS]
     return side, words, number

@@ -1,23 +1,41 @@
 """A task as Label Studio sends it, less all that prelabel does not need."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
+from pydantic_core import CoreSchema, core_schema
+
+
+@dataclass(frozen=True, slots=True)
+class OnError:
+    """What stands for a field whose value is of the wrong type."""
+
+    instead: object
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """The field's own schema, with a default for what does not fit it."""
+        return core_schema.with_default_schema(
+            handler(source), default=self.instead, on_error="default"
+        )
 
 
 class Task(BaseModel):
     """One task. Its `data` is raw: image addresses are not resolved yet.
 
     A request carries each task with all its annotations and predictions; they are dropped while
-    the body is parsed.
+    the body is parsed. A field of the wrong type counts as not given: the task then fails alone,
+    for want of an image, and the others of its request do not.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    id: int | str | None = None
-    inner_id: int | None = None
-    project: int | None = None
-    data: dict[str, Any] = Field(default_factory=dict)
+    id: Annotated[int | str | None, OnError(None)] = None
+    inner_id: Annotated[int | None, OnError(None)] = None
+    project: Annotated[int | None, OnError(None)] = None
+    data: Annotated[dict[str, Any], OnError({})] = {}
 
     @property
     def number(self) -> int | None:

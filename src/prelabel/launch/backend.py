@@ -4,7 +4,7 @@ import base64
 import io
 import sysconfig
 import time
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ NAME = "prelabel backend"
 PROJECT = "warm-up"
 """The project under which the backend counts warm-ups."""
 START_TIMEOUT_S = 60.0
+PAUSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,17 +66,22 @@ def start(url: str, *, log_path: Path, environment: Mapping[str, str]) -> Child:
     return child
 
 
-def is_running(url: str) -> bool:
-    """Whether a prelabel backend answers at `url`."""
+def is_running(url: str, auth: httpx2.Auth | None = None) -> bool:
+    """Whether a prelabel backend answers at `url`, and to these credentials where it wants some."""
     try:
-        health = httpx2.get(f"{url}/health", timeout=PROBE_TIMEOUT_S).json()
+        health = httpx2.get(f"{url}/health", auth=auth, timeout=PROBE_TIMEOUT_S).json()
     except (httpx2.TransportError, ValueError):
         return False
     return isinstance(health, dict) and "model_loaded" in health
 
 
 def warm_up(
-    url: str, picture: bytes, *, auth: tuple[str, str] | None = None, timeout_s: float = 900.0
+    url: str,
+    picture: bytes,
+    *,
+    label_config: str | None = None,
+    auth: httpx2.Auth | None = None,
+    timeout_s: float = 900.0,
 ) -> WarmUp:
     """Have the backend load its model and predict one picture.
 
@@ -85,7 +91,8 @@ def warm_up(
     Args:
         url: The backend.
         picture: An image file's bytes: PNG or JPEG.
-        auth: User and password, where the backend asks for them.
+        label_config: What to find in it; by default the shipped boxes.
+        auth: What the backend asks for.
         timeout_s: How long to go on.
 
     Raises:
@@ -95,13 +102,16 @@ def warm_up(
     """
     begin = time.monotonic()
     uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
-    body = {"tasks": [{"id": 1, "data": {"image": uri}}], "project": PROJECT}
+    task = {"id": 1, "data": {"image": uri}}
+    body = {"tasks": [task], "project": PROJECT, "label_config": label_config}
     prediction = None
     with httpx2.Client(base_url=url, auth=auth, timeout=timeout_s) as client:
         failed_before, _ = _failures(client)
         while not prediction:
             prediction = _ask(client, "POST", "/predict", body)["results"][0]
             failed, reason = _failures(client)
+            if not prediction:
+                time.sleep(PAUSE_S)
             if not prediction and (failed > failed_before or time.monotonic() - begin > timeout_s):
                 raise ModelError(f"warm-up at {url}", reason.rstrip("."), "Read the backend's log.")
         health = _ask(client, "GET", "/health")
@@ -122,11 +132,26 @@ def plain_picture() -> bytes:
     return drawn.getvalue()
 
 
-def credentials(settings: Settings) -> tuple[str, str] | None:
-    """User and password of the backend, where the settings have them."""
-    if not settings.basic_auth_user:
-        return None
-    return settings.basic_auth_user, settings.basic_auth_pass.get_secret_value()
+def credentials(settings: Settings) -> httpx2.Auth | None:
+    """What the backend asks for: a user and password or a token, where the settings have them."""
+    if settings.basic_auth_user:
+        password = settings.basic_auth_pass.get_secret_value()
+        return httpx2.BasicAuth(settings.basic_auth_user, password)
+    token = settings.api_token.get_secret_value()
+    return _Bearer(token) if token else None
+
+
+class _Bearer(httpx2.Auth):
+    """Signs requests with a token."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    def auth_flow(
+        self, request: httpx2.Request
+    ) -> Generator[httpx2.Request, httpx2.Response, None]:
+        request.headers["Authorization"] = f"Bearer {self._token}"
+        yield request
 
 
 def _ask(client: httpx2.Client, method: str, path: str, body: object = None) -> dict[str, Any]:

@@ -84,7 +84,7 @@ def _label_studio(studio: Studio, settings: Settings, started: ExitStack, say: S
 
 
 def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -> list[Child]:
-    if backend.is_running(studio.backend_url):
+    if backend.is_running(studio.backend_url, backend.credentials(settings)):
         say(f"backend: already at {studio.backend_url}")
         return []
     login = settings.label_studio_username

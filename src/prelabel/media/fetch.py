@@ -150,7 +150,15 @@ class Fetcher:
         return self._from_label_studio(errand, path)
 
     def _from_label_studio(self, errand: _Errand, path: str) -> bytes:
-        """What Label Studio has at a path below its address."""
+        """What Label Studio has at a path below its address.
+
+        Task data is written by many; a path that climbs would let it ask anything of Label Studio
+        in the operator's name.
+        """
+        if ".." in unquote(path.partition("?")[0]).split("/"):
+            raise ImageRefused(
+                errand.thing, "its path climbs out of where it begins", "Correct the address."
+            )
         if path.startswith("/data/local-files/"):
             data = self._shared(errand, path)
             if data is not None:

@@ -63,6 +63,9 @@ class ArtifactDetector:
         self._locator = locator
         self.fingerprint = fingerprint
 
+    def check(self) -> None:
+        """There is nothing that could be missing."""
+
     def load(self) -> None:
         """Nothing to load; a locator loads itself when first asked."""
 

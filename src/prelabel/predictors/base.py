@@ -23,6 +23,8 @@ class Predictor(Protocol):
     @property
     def batch_size(self) -> int: ...  # how many images in one call pay off on its device
 
+    def check(self) -> None: ...  # quick; OperatorError where load() is bound to fail
+
     def load(self) -> None: ...  # make ready, once; OperatorError where that is impossible
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer: ...

@@ -13,6 +13,7 @@ log = structlog.get_logger(__name__)
 
 ATTEMPTS = 3
 TIMEOUT = httpx2.Timeout(30.0, connect=10.0)
+REFUSAL_TIMEOUT_S = 5.0
 LOG_EVERY_BYTES = 50 << 20
 PARTIAL, RANGE_REFUSED, FIRST_ERROR = 206, 416, 400
 
@@ -42,6 +43,15 @@ def fetch(url: str, part: Path, sha256: str) -> None:
     if sha256 and (digest := file_digest(part)) != sha256:
         part.unlink()
         raise _unavailable(url, f"its sha256 is {digest}, not {sha256}")
+
+
+def refusal(url: str) -> str:
+    """Why nothing can be fetched from an address just now; "" where it can."""
+    try:
+        status = httpx2.head(url, follow_redirects=True, timeout=REFUSAL_TIMEOUT_S).status_code
+    except httpx2.RequestError as error:
+        return f"{httpx2.URL(url).host}: {str(error) or type(error).__name__}"
+    return f"{httpx2.URL(url).host} answered {status}" if status >= FIRST_ERROR else ""
 
 
 def file_digest(path: Path) -> str:

@@ -53,6 +53,19 @@ class Fallback:
         """Batch size of the predictor that answers now."""
         return self._active.batch_size
 
+    def check(self) -> None:
+        """Give the first predictor up as soon as it is known that loading it must fail.
+
+        The name, and with it the model version, is then the same before the first prediction as
+        after it.
+        """
+        with self._lock:
+            if not self._reason:
+                try:
+                    self._active.check()
+                except OperatorError as error:
+                    self._give_up(self._active.name, error)
+
     def load(self) -> None:
         """Load the first predictor, or, where that is impossible, the second."""
         with self._lock:

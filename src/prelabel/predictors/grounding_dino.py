@@ -21,6 +21,7 @@ from prelabel.predictors.grounding_dino_network import (
     DeviceFailed,
     Network,
     open_network,
+    require_hub,
 )
 from prelabel.predictors.grounding_dino_options import (
     SETTING_NAMES,
@@ -100,6 +101,15 @@ class GroundingDino:
         if not device.startswith("cuda"):
             return 1
         return self._roomy_batch or self._options.batch_size or BATCH_SIZE_ON_CUDA
+
+    def check(self) -> None:
+        """Ask the hub for the model, where it is not here.
+
+        Raises:
+            WeightsUnavailable: The hub cannot be reached, or does not have it.
+        """
+        if not self._options.local_only:
+            require_hub(self._options.model_id)
 
     def load(self) -> None:
         """Load the network, if that has not been done.

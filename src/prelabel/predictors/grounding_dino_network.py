@@ -9,13 +9,15 @@ from typing import Any, Protocol
 import structlog
 
 from prelabel.errors import ModelError, OutOfMemory, SettingsError
+from prelabel.predictors.download import refusal
 from prelabel.predictors.grounding_dino_options import weights_unavailable
 from prelabel.predictors.phrases import Reading
 from prelabel.types import UInt8Array
 
 log = structlog.get_logger(__name__)
 
-HUB_TIMEOUT_S = 10.0
+_WANTS_A_TOKEN = (" 401", " 403")
+"""Ends of refusals that the user's own token, which transformers sends, may turn into a yes."""
 
 FULL_PRECISION = "fp32"
 LONG_TO_SHORT_EDGE = 1333 / 800
@@ -250,7 +252,7 @@ def _read(model_id: str, *, local_only: bool) -> tuple[Any, Any]:
     transformers.utils.logging.disable_progress_bar()
     log.info("loading_model", model=model_id, downloads=not local_only)
     if not local_only:
-        _require_hub(model_id)
+        require_hub(model_id)
     try:
         processor = transformers.AutoProcessor.from_pretrained(
             model_id, local_files_only=local_only
@@ -265,16 +267,17 @@ def _read(model_id: str, *, local_only: bool) -> tuple[Any, Any]:
     return processor, model
 
 
-def _require_hub(model_id: str) -> None:
-    """Ask the hub for the model once; on its own, transformers asks for minutes, file by file."""
-    import huggingface_hub  # noqa: PLC0415 - comes with transformers
+def require_hub(model_id: str) -> None:
+    """Ask the hub for the model once; on its own, transformers asks for minutes, file by file.
 
-    try:
-        huggingface_hub.get_hf_file_metadata(
-            huggingface_hub.hf_hub_url(model_id, "config.json"), timeout=HUB_TIMEOUT_S
-        )
-    except Exception as error:  # its HTTP library, and so the class, changes with its version
-        raise weights_unavailable(model_id, f"the hub says: {_first_line(error)}") from error
+    Raises:
+        WeightsUnavailable: The hub cannot be reached, or does not have the model.
+    """
+    from huggingface_hub import constants  # noqa: PLC0415 - comes with transformers
+
+    cause = refusal(f"{constants.ENDPOINT}/{model_id}/resolve/main/config.json")
+    if cause and not cause.endswith(_WANTS_A_TOKEN):
+        raise weights_unavailable(model_id, f"the hub cannot be asked: {cause}")
 
 
 def _other_family(model_id: str, processor_name: str) -> SettingsError:

@@ -12,7 +12,7 @@ import structlog
 
 from prelabel.errors import MissingPackage, WeightsUnavailable
 from prelabel.media.references import shown
-from prelabel.predictors.download import fetch, file_digest
+from prelabel.predictors.download import fetch, file_digest, refusal
 
 log = structlog.get_logger(__name__)
 
@@ -54,6 +54,21 @@ class WeightsFolder:
     def path(self, file: WeightsFile) -> Path:
         """Where the model is kept, whether it is there or not."""
         return self._folder / file.onnx_name
+
+    def require(self, file: WeightsFile) -> None:
+        """Look whether a model is here or can be fetched, without fetching it.
+
+        Raises:
+            WeightsUnavailable: It is not here, and no host answers for it.
+        """
+        archive = self._folder / file.download_name
+        if self.path(file).is_file() or archive.is_file():
+            return
+        if not self._allow_downloads:
+            raise self._unavailable(file, "it is not there, and ALLOW_DOWNLOADS is false")
+        causes = [refusal(url) for url in file.urls]
+        if all(causes):
+            raise self._unavailable(file, f"it cannot be fetched ({'; '.join(causes)})")
 
     def get(self, file: WeightsFile) -> Path:
         """The model's path, after fetching it, or unpacking a `.zip` that somebody put there.

@@ -78,6 +78,7 @@ class WholeBody:
         find_models: Callable[[], WholeBodyModels],
         runtime: Runtime,
         min_score: float,
+        check: Callable[[], None] = lambda: None,
     ) -> None:
         """Nothing is read or loaded yet.
 
@@ -87,12 +88,14 @@ class WholeBody:
             find_models: Called once by `load`; may download, may raise WeightsUnavailable.
             runtime: What runs the models, and on what.
             min_score: Keypoint threshold where the ask has none.
+            check: Raises WeightsUnavailable where `find_models` is bound to.
         """
         self.name = name
         self.fingerprint = fingerprint
         self._find_models = find_models
         self._runtime = runtime
         self._min_score = min_score
+        self._check = check
         self._estimator: PoseEstimator | None = None
         self._loading = Lock()
 
@@ -100,6 +103,14 @@ class WholeBody:
     def batch_size(self) -> int:
         """How many images in one call pay off on the device."""
         return BATCH_ON_CPU if self._runtime.device == "cpu" else BATCH_ON_GPU
+
+    def check(self) -> None:
+        """Look whether the files are here or can be fetched.
+
+        Raises:
+            WeightsUnavailable: Neither.
+        """
+        self._check()
 
     def load(self) -> None:
         """Find the files and open them, once.
@@ -300,6 +311,19 @@ def rtmlib_models(settings: PoseSettings) -> WholeBodyModels:
     )
 
 
+def require_rtmlib_models(settings: PoseSettings) -> None:
+    """Look whether the models of the mode are here or can be fetched, without fetching them.
+
+    Raises:
+        WeightsUnavailable: One of them is not here, and no host answers for it.
+    """
+    mode = MODES[settings.mode]
+    folder = WeightsFolder(settings.model_dir, allow_downloads=settings.allow_downloads)
+    for own, table in ((settings.detector_file, mode.detector), (settings.pose_file, mode.pose)):
+        if not own:
+            folder.require(weights_file(table, settings.mirror))
+
+
 def build(options: Mapping[str, Any]) -> WholeBody:
     """The predictor `rtmlib`, named after its mode; nothing is loaded or fetched yet."""
     settings = PoseSettings.of(options)
@@ -309,6 +333,7 @@ def build(options: Mapping[str, Any]) -> WholeBody:
         find_models=lambda: rtmlib_models(settings),
         runtime=settings.runtime,
         min_score=settings.min_score,
+        check=lambda: require_rtmlib_models(settings),
     )
 
 

@@ -1,5 +1,6 @@
 """The ASGI application: routes, guard, CORS and errors put together."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -16,12 +17,18 @@ from prelabel.server.routes import describe_bodies, routes
 from prelabel.server.service import Service
 from prelabel.settings import Settings
 
+SETTLING_S = 3.0
+"""How long the start may wait to know which predictors can answer: a hub that does not answer at
+all must not keep the server from coming up."""
+
 
 def make_app(service: Service, settings: Settings) -> FastAPI:
     """The application that serves a service."""
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        settling = asyncio.create_task(asyncio.to_thread(service.settle))
+        await asyncio.wait({settling}, timeout=SETTLING_S)
         yield
         service.close()
 
@@ -31,6 +38,7 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         description="ML backend for Label Studio.",
         lifespan=lifespan,
     )
+    app.state.service = service
     app.include_router(routes(service))
     describe_bodies(app)
     app.add_exception_handler(PrelabelError, _named)

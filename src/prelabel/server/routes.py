@@ -54,7 +54,8 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
     async def predict(request: Request) -> Response:
         """Predict tasks: one entry per task, in order; `[]` for a task that failed."""
         message = messages.PredictRequest.read(await request.body())
-        return _json({"results": await service.predict(message, request_id_of(request))})
+        results = await service.predict(message, request_id_of(request), request.is_disconnected)
+        return _json({"results": results})
 
     @router.post(
         "/setup",

@@ -2,9 +2,9 @@
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Event
 from typing import Any
@@ -34,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 _MOST_PLANS = 256
 _ANSWER_MARGIN_S = 0.2
+_SINGLES = 4
+_LOOK_FOR_CALLER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,11 @@ class Service:
         self._origin = origin
         self._deadline_s = deadline_s
         self._runners = ThreadPoolExecutor(threads, thread_name_prefix="predict")
+        # A person waits for a single task: it does not queue behind retrieves of thousands.
+        self._single_runners = ThreadPoolExecutor(_SINGLES, thread_name_prefix="predict-one")
+        self._single_studio = replace(
+            studio, fetchers=ThreadPoolExecutor(_SINGLES, thread_name_prefix="fetch-one")
+        )
         self._stopping = Event()
         self._started = time.monotonic()
         self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
@@ -92,20 +99,32 @@ class Service:
         project.introduction = introduction or project.introduction
         return plan
 
-    async def predict(self, request: PredictRequest, request_id: str) -> list[Any]:
+    async def predict(
+        self, request: PredictRequest, request_id: str, is_gone: Callable[[], Awaitable[bool]]
+    ) -> list[Any]:
         """Answer a predict request in time: one entry per task, in order.
 
         A task that failed or was not reached gets `[]`; in an interactive call, where the editor
         needs an object, an empty result.
+
+        Args:
+            request: What is asked.
+            request_id: For the records of failures.
+            is_gone: Whether the caller has hung up; nothing is then worked on any more.
         """
         deadline = Deadline.after(self._deadline_s)
         asked = self._understand(request)
-        outcomes = await self._outcomes(asked, deadline)
+        outcomes = await self._outcomes(asked, deadline, is_gone)
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
             self.projects.record(asked.project, str(task), outcome, request_id)
             self.metrics.predicted(kind_of(outcome))
         _log_failures(outcomes)
         return [_entry(outcome, asked) for outcome in outcomes]
+
+    def settle(self) -> None:
+        """Find out which predictors can answer, so that `/setup` names them from the start."""
+        for predictor in (self._predictors.boxes, self._predictors.poses):
+            predictor.check()
 
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
@@ -128,8 +147,13 @@ class Service:
     def close(self) -> None:
         """Begin no new work and let go of the threads."""
         self._stopping.set()
-        self._runners.shutdown(wait=False, cancel_futures=True)
-        self._studio.fetchers.shutdown(wait=False, cancel_futures=True)
+        for pool in (
+            self._runners,
+            self._single_runners,
+            self._studio.fetchers,
+            self._single_studio.fetchers,
+        ):
+            pool.shutdown(wait=False, cancel_futures=True)
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
@@ -152,23 +176,33 @@ class Service:
             return self._origin
         return believed_origin(project.introduction)
 
-    async def _outcomes(self, asked: Asked, deadline: Deadline) -> list[Outcome]:
+    async def _outcomes(
+        self, asked: Asked, deadline: Deadline, is_gone: Callable[[], Awaitable[bool]]
+    ) -> list[Outcome]:
         """One outcome per task; what has none at the deadline was not reached."""
         reached: dict[int, Outcome] = {}
+        given_up = Event()
+        single = len(asked.tasks) == 1
+        studio = self._single_studio if single else self._studio
 
         def run() -> None:
             origin = self._origin_for(asked.project) if asked.plan.steps else None
             access = Access(asked.login, asked.password, origin)
-            steps = predict_tasks(asked.tasks, asked.plan, self._studio, access, deadline)
+            steps = predict_tasks(asked.tasks, asked.plan, studio, access, deadline)
             for index, outcome in steps:
                 reached[index] = outcome
-                if self._stopping.is_set():
+                if given_up.is_set() or self._stopping.is_set():
                     return
 
         if asked.plan.steps:
-            running = asyncio.get_running_loop().run_in_executor(self._runners, run)
+            runners = self._single_runners if single else self._runners
+            running = asyncio.get_running_loop().run_in_executor(runners, run)
             running.add_done_callback(_log_crash)
-            await asyncio.wait({running}, timeout=deadline.remaining_s() + _ANSWER_MARGIN_S)
+            while not running.done() and not given_up.is_set():
+                left_s = deadline.remaining_s() + _ANSWER_MARGIN_S
+                await asyncio.wait({running}, timeout=min(left_s, _LOOK_FOR_CALLER_S))
+                if deadline.passed or (not running.done() and await is_gone()):
+                    given_up.set()
         else:
             run()
         done = dict(reached)
