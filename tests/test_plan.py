@@ -1,6 +1,10 @@
 """Which control is filled, with what, and under which version."""
 
+from xml.etree.ElementTree import Element, SubElement, tostring
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from prelabel import keypoints
 from prelabel.errors import InvalidRequest
@@ -204,3 +208,48 @@ def test_what_was_drawn_tells_where_to_look():
     (step,) = plan(points("nose")).interactive(drawn).steps
     assert step.ask.within_xyxy == ((20, 10, 120, 60),)
     assert step.ask.at_xy == ((100, 50),)
+
+
+NAMES = st.sampled_from(["image", "label", "keypoints", "person", "x y", "", "手", "a,b"])
+LABELS = st.one_of(
+    st.sampled_from(["nose", "left_hand_0", "face-67", "person", "body_distortion", " ", ".", "²"]),
+    st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"]), max_size=12),
+)
+TAGS = st.sampled_from(["RectangleLabels", "KeyPointLabels", "Choices", "TextArea", "BrushLabels"])
+ATTRIBUTES = st.dictionaries(
+    st.sampled_from(
+        ["perRegion", "whenTagName", "whenLabelValue", "model_skip", "model_score_threshold",
+         "model_point_threshold", "model_index", "alias", "predicted_values"]
+    ),
+    LABELS,
+    max_size=3,
+)  # fmt: skip
+
+
+@st.composite
+def configs(draw):
+    root = Element("View")
+    for _ in range(draw(st.integers(0, 2))):
+        SubElement(root, "Image", {"name": draw(NAMES), "value": draw(LABELS)})
+    for _ in range(draw(st.integers(0, 3))):
+        given = {"name": draw(NAMES), "toName": draw(NAMES), **draw(ATTRIBUTES)}
+        control = SubElement(root, draw(TAGS), given)
+        for label in draw(st.lists(LABELS, max_size=4)):
+            child = "Choice" if control.tag == "Choices" else "Label"
+            SubElement(control, child, {**draw(ATTRIBUTES), "value": label})
+    return tostring(root, encoding="unicode")
+
+
+@given(configs())
+def test_whatever_a_project_says_it_gets_a_plan_with_a_version(config):
+    made = make_plan(config, predictors())
+    assert isinstance(made.model_version, str)
+    assert made.model_version == make_plan(config, predictors()).model_version
+
+
+@given(st.lists(st.recursive(st.none() | st.text(max_size=3) | st.floats() | st.integers(),
+                             lambda inner: st.lists(inner, max_size=2)
+                             | st.dictionaries(st.sampled_from(["type", "value", "x", "text"]),
+                                               inner, max_size=3)), max_size=3))  # fmt: skip
+def test_whatever_an_editor_sends_is_a_plan_too(results):
+    plan(points("nose")).interactive(results)

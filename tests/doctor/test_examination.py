@@ -95,6 +95,7 @@ def test_the_command_prints_a_line_for_each_check_and_what_mends_it(environment)
 def test_a_failed_check_is_exit_code_5_and_no_secret_is_printed(environment):
     environment.setenv("LABEL_STUDIO_URL", "http://127.0.0.1:9")
     environment.setenv("LABEL_STUDIO_API_KEY", NEVER_SHOWN)
+    environment.setenv("BASIC_AUTH_USER", "ann")
     environment.setenv("BASIC_AUTH_PASS", NEVER_SHOWN)
     result = run("--json")
     assert result.returncode == 5

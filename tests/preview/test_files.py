@@ -81,8 +81,8 @@ def test_a_photo_becomes_an_overlay_and_the_result_that_label_studio_would_get(
 def test_only_what_is_asked_for_is_looked_for(predictors, photo, out, find, boxes, people):
     (seen,) = run([photo("a.png")], out, preview_plan(find, None, predictors))
     assert (len(seen.drawn.boxes), len(seen.drawn.people)) == (boxes, people)
-    assert predictors.boxes.loads == boxes
-    assert predictors.poses.loads == people
+    assert bool(predictors.boxes.loads) == bool(boxes)
+    assert bool(predictors.poses.loads) == bool(people)
 
 
 @pytest.mark.parametrize("config", [boxes_config(), pose_config("17"), pose_config("hands")])
