@@ -12,6 +12,7 @@ from typing import Any
 import structlog
 
 from prelabel import __version__
+from prelabel.errors import OperatorError
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
@@ -124,7 +125,10 @@ class Service:
     def settle(self) -> None:
         """Find out which predictors can answer, so that `/setup` names them from the start."""
         for predictor in (self._predictors.boxes, self._predictors.poses):
-            predictor.check()
+            try:
+                predictor.check()
+            except OperatorError as error:  # nothing stands behind it; its tasks will say the same
+                log.warning("predictor not usable", name=predictor.name, reason=str(error))
 
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
