@@ -51,7 +51,7 @@ class FakePredictor:
         self.may_go_on.wait(10)
 
     def health(self):
-        return {"loaded": True, "device": "none"}
+        return {"loaded": self.may_go_on.is_set(), "device": "none"}
 
     def predict(self, images: Sequence[Image], ask):
         self.load()

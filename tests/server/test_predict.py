@@ -117,6 +117,8 @@ def test_a_model_that_is_still_loading_does_not_hold_the_answer(serve, predictor
     started = time.monotonic()
     assert ask(client, "a", "b") == [[], []]
     assert time.monotonic() - started < 2
+    (project,) = client.get("/status").json()["projects"]
+    assert "still loading" in project["last_failures"][0]["reason"]
     assert client.get("/health").json()["status"] == "ok"
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import structlog
 
 from prelabel import __version__
-from prelabel.errors import OperatorError
+from prelabel.errors import NotReached, OperatorError
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
@@ -210,9 +210,8 @@ class Service:
         else:
             run()
         done = dict(reached)
-        return [
-            done.get(index) or not_reached(task, deadline) for index, task in enumerate(asked.tasks)
-        ]
+        late = not_reached if done or _is_loaded(asked.plan) else _model_not_ready
+        return [done.get(index) or late(task, deadline) for index, task in enumerate(asked.tasks)]
 
 
 def _entry(outcome: Outcome, asked: Asked) -> Any:
@@ -225,6 +224,19 @@ def _entry(outcome: Outcome, asked: Asked) -> Any:
     if asked.interactive:
         return {"result": [], "score": 0.0, "model_version": asked.plan.model_version}
     return []
+
+
+def _is_loaded(plan: Plan) -> bool:
+    return all(step.predictor.health().get("loaded") for step in plan.steps)
+
+
+def _model_not_ready(task: Task, deadline: Deadline) -> NotReached:
+    """The outcome of a task that came while the model was loading, or its weights were fetched."""
+    return NotReached(
+        str(task),
+        f"the model was still loading when the time budget of {deadline.budget_s:g} s ended",
+        "Retrieve predictions again when /health says model_loaded; `prelabel warmup` waits for it.",
+    )
 
 
 def _log_failures(outcomes: Sequence[Outcome]) -> None:
