@@ -235,7 +235,7 @@ def _model_not_ready(task: Task, deadline: Deadline) -> NotReached:
     return NotReached(
         str(task),
         f"the model was still loading when the time budget of {deadline.budget_s:g} s ended",
-        "Retrieve predictions again when /health says model_loaded; `prelabel warmup` waits for it.",
+        "Retrieve again when /health says model_loaded; `prelabel warmup` waits for it.",
     )
 
 
