@@ -1,10 +1,12 @@
 """All other endpoints, and what stands in front of them."""
 
+import asyncio
 import re
 import time
 from threading import Thread
 
 import pytest
+from structlog.testing import capture_logs
 
 from .conftest import CONFIG, basic
 
@@ -213,3 +215,24 @@ def test_the_openapi_description_names_every_endpoint_and_body(client):
     text = str(schema)
     for reference in set(re.findall(r"#/components/schemas/(\w+)", text)):
         assert reference in schema["components"]["schemas"], reference
+
+
+def test_a_caller_that_hangs_up_while_sending_is_no_crash(client):
+    messages = iter([{"type": "http.request", "body": b"{", "more_body": True}])
+    sent = []
+
+    async def receive():
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message):
+        sent.append(message)
+
+    scope = {
+        "type": "http", "method": "POST", "path": "/predict", "raw_path": b"/predict",
+        "query_string": b"", "headers": [], "client": ("127.0.0.1", 1), "server": ("x", 80),
+        "scheme": "http", "root_path": "", "http_version": "1.1", "app": client.app,
+    }  # fmt: skip
+    with capture_logs() as logs:
+        asyncio.run(client.app(scope, receive, send))
+    assert sent == []
+    assert [entry["event"] for entry in logs if entry["log_level"] == "error"] == []

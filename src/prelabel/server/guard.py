@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import structlog
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from prelabel.errors import BodyTooLarge, NotAuthenticated, PrelabelError, TooManyRequests
@@ -22,6 +23,9 @@ OPEN_PATHS = frozenset({"/live", "/ready"})
 
 NEVER_LIMITED = frozenset({"/health", "/versions", "/live", "/ready"})
 """Label Studio repeats these on a 429 and waits inside a person's click meanwhile."""
+
+HUNG_UP = 499
+"""What metrics call a request whose caller went away while sending it, after nginx."""
 
 _REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _MB = 1024 * 1024
@@ -96,12 +100,12 @@ class Guard:
         headers = dict(scope["headers"])
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope["request_id"] = request_id
-        started, status = time.perf_counter(), 500
+        started, status, answering = time.perf_counter(), 500, False
 
         async def send_with_id(message: Message) -> None:
-            nonlocal status
+            nonlocal status, answering
             if message["type"] == "http.response.start":
-                status = message["status"]
+                status, answering = message["status"], True
                 message["headers"] = [
                     *message["headers"],
                     (b"x-request-id", request_id.encode()),
@@ -113,9 +117,12 @@ class Guard:
             await self._app(scope, self._counted(receive), send_with_id)
         except PrelabelError as error:
             await problem(error, request_id)(scope, receive, send_with_id)
+        except ClientDisconnect:  # nobody is there to be answered, and nothing of ours broke
+            status = HUNG_UP
         except Exception:
             log.exception("request crashed", request_id=request_id)
-            await defect(request_id)(scope, receive, send_with_id)
+            if not answering:
+                await defect(request_id)(scope, receive, send_with_id)
         finally:
             self._tell(scope, request_id, status, time.perf_counter() - started)
 
