@@ -22,8 +22,9 @@ from prelabel.errors import (
     consequence_of,
 )
 from prelabel.geometry import box_areas
-from prelabel.labelstudio import regions
 from prelabel.labelstudio.config import ImageTag
+from prelabel.labelstudio.regions.check import problems
+from prelabel.labelstudio.regions.write import Page, mean_score
 from prelabel.labelstudio.tasks import Task
 from prelabel.learning.frames import FrameKey, frame_key, neighbours
 from prelabel.media.references import ImageReference, Origin
@@ -266,7 +267,7 @@ def _predict_batch(batch: Sequence[_Pages], plan: Plan) -> list[Outcome]:
             if isinstance(finding, PrelabelError):
                 errors.setdefault(row, finding)
             else:
-                page = regions.Page(image.height, image.width, number)
+                page = Page(image.height, image.width, number)
                 found[row].append(_OnPage(step, page, _wanted(finding, step.ask)))
     version = plan.model_version
     return [
@@ -314,7 +315,7 @@ class _OnPage:
     """What one step found on one page of a task."""
 
     step: Step
-    page: regions.Page
+    page: Page
     finding: Detections | Poses
 
 
@@ -333,7 +334,7 @@ def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
             scores += one.step.scores(finding)
     except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
         return _defect("prediction", error)
-    score = regions.mean_score(scores) if result else 0.0
+    score = mean_score(scores) if result else 0.0
     return _checked(Prediction(result, score, version), plan)
 
 
@@ -351,11 +352,11 @@ def _with_parts_of_poses(one: _OnPage, found: Sequence[_OnPage]) -> Detections |
 
 def _checked(prediction: Prediction, plan: Plan) -> Outcome:
     """The prediction, or an error where Label Studio would not take it."""
-    problems = regions.problems(prediction.result, plan.config)
-    if problems:
+    found = problems(prediction.result, plan.config)
+    if found:
         return ModelError(
             "prediction",
-            f"does not fit the label config ({'; '.join(problems[:3])})",
+            f"does not fit the label config ({'; '.join(found[:3])})",
             "This is a defect of prelabel: please report it with the label config.",
         )
     return prediction

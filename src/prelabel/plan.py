@@ -13,15 +13,14 @@ from prelabel.labelstudio.prompts import (
     phrases_of,
     phrases_typed,
 )
-from prelabel.labelstudio.regions import (
+from prelabel.labelstudio.regions.read import drawn_places, prompt_texts
+from prelabel.labelstudio.regions.write import (
     Page,
     PartChoice,
     PersonBox,
     Region,
     box_regions,
-    drawn_places,
     pose_regions,
-    prompt_texts,
 )
 from prelabel.predictors.base import Predictor
 from prelabel.predictors.registry import fingerprint

@@ -5,7 +5,7 @@ import pytest
 
 from prelabel import keypoints
 from prelabel.labelstudio.config import parse
-from prelabel.labelstudio.regions import read
+from prelabel.labelstudio.regions.read import read
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.predictors.body_parts import covering_part, named_by_parts
 from prelabel.predictors.pose_parts import parts_of

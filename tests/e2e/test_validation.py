@@ -12,7 +12,7 @@ import pytest
 from prelabel import keypoints
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
-from prelabel.labelstudio.regions import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.plan import Predictors, make_plan
 from prelabel.predictors import registry

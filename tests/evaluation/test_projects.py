@@ -10,7 +10,7 @@ from prelabel.evaluation.report import evaluate
 from prelabel.export.pictures import Schema
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
-from prelabel.labelstudio.regions import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
 from prelabel.types import Detections
 
 CONFIG = parse(

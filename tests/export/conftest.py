@@ -9,7 +9,13 @@ from prelabel import keypoints
 from prelabel.labelstudio.config import LabelConfig, parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.prompts import part_choices
-from prelabel.labelstudio.regions import Page, PartChoice, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import (
+    Page,
+    PartChoice,
+    PersonBox,
+    box_regions,
+    pose_regions,
+)
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.types import Detections, Poses
 

@@ -6,17 +6,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prelabel.labelstudio.config import parse
-from prelabel.labelstudio.regions import (
+from prelabel.labelstudio.regions.check import problems
+from prelabel.labelstudio.regions.read import drawn_places, prompt_texts, read
+from prelabel.labelstudio.regions.write import (
     Page,
     PartChoice,
     PersonBox,
     box_regions,
-    drawn_places,
     mean_score,
     pose_regions,
-    problems,
-    prompt_texts,
-    read,
 )
 from prelabel.types import Detections, Poses
 

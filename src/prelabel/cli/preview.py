@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from prelabel.labelstudio.regions import Drawn
+    from prelabel.labelstudio.regions.read import Drawn
 
 
 def preview(

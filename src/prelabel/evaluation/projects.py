@@ -13,8 +13,7 @@ from prelabel.evaluation.coco import PERSON
 from prelabel.evaluation.scenes import AnnotatedBoxes, AnnotatedPeople, Scene
 from prelabel.export.pictures import Schema
 from prelabel.export.source import accepted
-from prelabel.labelstudio import regions
-from prelabel.labelstudio.regions import Drawn
+from prelabel.labelstudio.regions.read import Drawn, read
 from prelabel.types import Detections
 
 Json = Mapping[str, Any]
@@ -105,7 +104,7 @@ def _pages(task: Json, schema: Schema) -> Iterator[tuple[str, str, int | None]]:
 def _read(holder: Json, schema: Schema, tag: str, page: int | None) -> Drawn:
     """What an annotation or a prediction holds on one image."""
     own = [region for region in holder.get("result") or () if region.get("to_name") == tag]
-    return regions.read(own, schema.config, page)
+    return read(own, schema.config, page)
 
 
 def _scene(name: str, drawn: Drawn, predicted: Drawn, schema: Schema) -> Scene:

@@ -9,9 +9,10 @@ import numpy as np
 from prelabel.errors import ImageMissing, TaskError
 from prelabel.export.names import Names
 from prelabel.export.source import accepted
-from prelabel.labelstudio import regions
 from prelabel.labelstudio.config import ImageTag, Label, LabelConfig, normalised
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
+from prelabel.labelstudio.regions.read import Drawn, read
+from prelabel.labelstudio.regions.write import Region
 from prelabel.plan import PERSON_WORDS
 from prelabel.types import Detections, Poses
 
@@ -143,7 +144,7 @@ def _labels_of(config: LabelConfig, tag: str) -> list[Label]:
 
 def _pictures_of_task(
     task: Mapping[str, Any],
-    result: Sequence[regions.Region],
+    result: Sequence[Region],
     schema: Schema,
     names: Names,
     measure: Measure,
@@ -177,11 +178,9 @@ def _pictures_of_task(
         )
 
 
-def _read(
-    result: Sequence[regions.Region], tag: ImageTag, page: int | None, schema: Schema
-) -> regions.Drawn:
+def _read(result: Sequence[Region], tag: ImageTag, page: int | None, schema: Schema) -> Drawn:
     own = [region for region in result if region.get("to_name") == tag.name]
-    return regions.read(own, schema.config, page)
+    return read(own, schema.config, page)
 
 
 def _known_size(

@@ -9,7 +9,8 @@ import numpy as np
 from prelabel import keypoints
 from prelabel.geometry import box_areas, intersections, pairwise_iou
 from prelabel.labelstudio.config import LabelConfig
-from prelabel.labelstudio.regions import problems, read
+from prelabel.labelstudio.regions.check import problems
+from prelabel.labelstudio.regions.read import read
 from prelabel.types import BODY_PARTS, Float32Array, Poses
 
 SAME_PLACE_IOU = 0.3

@@ -12,7 +12,7 @@ from urllib.request import url2pathname
 
 from prelabel.errors import ImageMissing, InvalidRequest, PrelabelError, SettingsError
 from prelabel.labelstudio.config import LabelConfig
-from prelabel.labelstudio.regions import Drawn, read
+from prelabel.labelstudio.regions.read import Drawn, read
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.media.cache import ImageCache

@@ -1,0 +1,183 @@
+"""Findings in pixels to regions in percent."""
+
+import uuid
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prelabel.labelstudio.config import Control
+from prelabel.types import Detections, Poses
+
+Region = dict[str, Any]
+
+POINT_WIDTH_PCT = 0.5
+"""Diameter of a keypoint, in percent of the image width, as the editor draws it."""
+
+SHAPES = ("rectanglelabels", "keypointlabels")
+"""The types of regions that are drawn, not chosen."""
+
+NUMBER_KEYS = ("x", "y", "width", "height")
+"""Where a region's value holds percent."""
+
+_DECIMALS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class PartChoice:
+    """The per-region choice that holds the body part.
+
+    Attributes:
+        control: The `<Choices>`.
+        stored: Which stored choice stands for which body part.
+        labels: The labels whose regions show the choice; empty means all.
+    """
+
+    control: Control
+    stored: Mapping[str, str]
+    labels: frozenset[str]
+
+    def value_for(self, label: str, part: str | None) -> str | None:
+        """The choice to store for a region, or None where the config has none that fits."""
+        if self.labels and label not in self.labels:
+            return None
+        return self.stored.get(part or "other", self.stored.get("other"))
+
+
+@dataclass(frozen=True, slots=True)
+class PersonBox:
+    """The rectangle that a person's keypoints lie under.
+
+    Attributes:
+        control: The `<RectangleLabels>`.
+        label: Its stored label for a person.
+    """
+
+    control: Control
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """The image that regions lie on.
+
+    Attributes:
+        height: Pixels, upright.
+        width: Pixels, upright.
+        index: Its place in a `valueList`, or None where the task has one image.
+    """
+
+    height: int
+    width: int
+    index: int | None = None
+
+
+def box_regions(
+    detections: Detections, control: Control, part_choice: PartChoice | None, page: Page
+) -> list[Region]:
+    """Boxes as regions of a `RectangleLabels`, or as centres of a `KeyPointLabels`.
+
+    Each region carries its score; its body part follows as a result of the same id.
+    """
+    as_points = control.tag == "KeyPointLabels"
+    regions: list[Region] = []
+    for row, label in enumerate(detections.labels):
+        x1, y1, x2, y2 = (float(edge) for edge in detections.boxes_xyxy[row])
+        geometry = (
+            _point((x1 + x2) / 2, (y1 + y2) / 2, page)
+            if as_points
+            else _rectangle(x1, y1, x2, y2, page)
+        )
+        region = _region(control, page, {**geometry, control.result_type: [label]})
+        regions.append(_found(region, detections.scores[row], detections.source))
+        choice = part_choice and part_choice.value_for(label, detections.body_parts[row])
+        if part_choice and choice:
+            attribute = _region(part_choice.control, page, {**geometry, "choices": [choice]})
+            regions.append({**attribute, "id": region["id"]})
+    return regions
+
+
+def pose_regions(
+    poses: Poses,
+    control: Control,
+    points: Mapping[int, str],
+    parent: PersonBox | None,
+    page: Page,
+) -> list[Region]:
+    """Poses as one region per keypoint that was found, under the person's box where there is one.
+
+    Args:
+        poses: People; a keypoint of score 0 was not found, and one outside the image is not shown.
+        control: The `<KeyPointLabels>`.
+        points: The stored label of each keypoint that the control has.
+        parent: The control and label of the person's box, or None.
+        page: The image.
+    """
+    regions: list[Region] = []
+    for person in range(len(poses)):
+        family: dict[str, str] = {}
+        if parent is not None:
+            x1, y1, x2, y2 = (float(edge) for edge in poses.boxes_xyxy[person])
+            box = _rectangle(x1, y1, x2, y2, page)
+            value = {**box, parent.control.result_type: [parent.label]}
+            region = _region(parent.control, page, value)
+            family = {"parentID": region["id"]}
+            regions.append(_found(region, poses.box_scores[person], poses.source))
+        for index, label in points.items():
+            x, y = (float(side) for side in poses.keypoints_xy[person, index])
+            score = poses.keypoint_scores[person, index]
+            if score > 0 and 0 <= x <= page.width and 0 <= y <= page.height:
+                value = {**_point(x, y, page), control.result_type: [label]}
+                region = {**_region(control, page, value), **family}
+                regions.append(_found(region, score, poses.source))
+    return regions
+
+
+def mean_score(scores: Sequence[float]) -> float:
+    """The score of a prediction: the mean over its boxes and persons, 0.0 where there are none."""
+    return round(sum(scores) / len(scores), _DECIMALS) if scores else 0.0
+
+
+def _region(control: Control, page: Page, value: dict[str, Any]) -> Region:
+    region: Region = {
+        "id": uuid.uuid4().hex[:12],
+        "from_name": control.name,
+        "to_name": control.to_name,
+        "type": control.result_type,
+        "original_width": page.width,
+        "original_height": page.height,
+        "image_rotation": 0,
+        "value": value,
+    }
+    if page.index is not None:
+        region["item_index"] = page.index
+    return region
+
+
+def _found(region: Region, score: np.float32, source: str) -> Region:
+    """A region with how sure a model is of it, and which."""
+    return {**region, "score": round(float(score), _DECIMALS), "meta": {"source": source}}
+
+
+def _percent(pixels: float, side: int) -> float:
+    return round(min(max(100 * pixels / side, 0.0), 100.0), _DECIMALS)
+
+
+def _rectangle(x1: float, y1: float, x2: float, y2: float, page: Page) -> dict[str, Any]:
+    left, top = _percent(x1, page.width), _percent(y1, page.height)
+    return {
+        "x": left,
+        "y": top,
+        "width": round(_percent(x2, page.width) - left, _DECIMALS),
+        "height": round(_percent(y2, page.height) - top, _DECIMALS),
+        "rotation": 0,
+    }
+
+
+def _point(x: float, y: float, page: Page) -> dict[str, Any]:
+    return {
+        "x": _percent(x, page.width),
+        "y": _percent(y, page.height),
+        "width": POINT_WIDTH_PCT,
+    }
