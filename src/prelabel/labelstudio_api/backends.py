@@ -11,8 +11,9 @@ import httpx2
 
 from prelabel.errors import RequestRefused, SettingsError
 from prelabel.labelstudio.templates import boxes_config
-from prelabel.labelstudio_api.client import Json, LabelStudio
+from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.refusals import base_address
+from prelabel.labelstudio_api.session import Json
 
 _CONNECTED = "CO"
 _TITLE = "prelabel"

@@ -14,7 +14,8 @@ from prelabel.errors import ModelError, OperatorError
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.labelstudio_api.backends import Connection, connect_project
-from prelabel.labelstudio_api.client import Json, LabelStudio
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.session import Json
 from prelabel.launch.verify import (
     Stored,
     Verdict,

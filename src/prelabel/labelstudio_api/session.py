@@ -1,0 +1,184 @@
+"""A signed-in connection to Label Studio: requests, their repetition, and what a refusal means.
+
+Every failure is a `LabelStudioError` that names the next step. Reads are repeated after broken
+connections and while Label Studio is overloaded; a write is repeated only where it is certain
+that it was not applied.
+"""
+
+import ssl
+from http import HTTPStatus
+from pathlib import Path
+from typing import Any, Self, TypeAlias
+
+import httpx2
+import stamina
+
+from prelabel import __version__
+from prelabel.labelstudio_api.login import auth_for
+from prelabel.labelstudio_api.refusals import (
+    OVERLOADED,
+    base_address,
+    not_json,
+    refusal,
+    unreachable,
+)
+
+Json: TypeAlias = dict[str, Any]
+
+_LONGEST_PAUSE_S = 60.0
+
+
+class Session:
+    """A connection to one Label Studio. A context manager; safe to share between threads.
+
+    Args:
+        url: Its address, with its sub-path if it has one.
+        token: A token of any kind.
+        username: With `password`, what to log in with where there is no token.
+        password: See `username`.
+        timeout_s: Time to wait for an answer.
+        attempts: How often a request is made that may succeed the next time.
+        longest_pause_s: Most time between two attempts.
+        verify: Whether certificates are checked, or a file or folder of authorities to trust.
+        transport: What carries the requests; by default the network.
+
+    Attributes:
+        url: The address, without a slash at its end.
+        auth: Signs requests of any synchronous client; for requests to `url` only.
+
+    Raises:
+        SettingsError: `url` is no address, or there is nothing to sign in with.
+        LoginRefused: The token is none.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        *,
+        token: str | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        timeout_s: float = 30.0,
+        attempts: int = 4,
+        longest_pause_s: float = 60.0,
+        verify: bool | str = True,
+        transport: httpx2.BaseTransport | None = None,
+    ) -> None:
+        self.url = base_address(url)
+        self._attempts = attempts
+        self._longest_pause_s = longest_pause_s
+        self.auth = auth_for(self.url, token=token, username=username, password=password)
+        self._http = httpx2.Client(
+            base_url=self.url,
+            auth=self.auth,
+            timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
+            verify=_authorities(verify) if isinstance(verify, str) else verify,
+            transport=transport,
+            headers={"Accept": "application/json", "User-Agent": f"prelabel/{__version__}"},
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the connections."""
+        self._http.close()
+
+    def list_of(self, path: str, **params: Any) -> list[Json]:
+        """The answer of a GET that is a list."""
+        response = self.send("GET", path, params=params)
+        found = _parsed(response)
+        if not isinstance(found, list):
+            raise not_json(response)
+        return found
+
+    def object(self, method: str, path: str, **content: Any) -> Json:
+        """The answer of a request that is an object."""
+        response = self.send(method, path, **content)
+        found = _parsed(response)
+        if not isinstance(found, dict):
+            raise not_json(response)
+        return found
+
+    def send(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        """A successful answer.
+
+        Args:
+            method: "GET" is a read; all others write.
+            path: Under the address of Label Studio.
+            content: As httpx2 takes it: `params`, `json`, `files`, `timeout`.
+
+        Raises:
+            LabelStudioError: There was none.
+        """
+        repeat = _read_may_succeed_later if method == "GET" else _was_not_applied
+        try:
+            for attempt in stamina.retry_context(
+                on=repeat,
+                attempts=self._attempts,
+                timeout=None,
+                wait_initial=0.25,
+                wait_jitter=0.5,
+                wait_max=self._longest_pause_s,
+            ):
+                with attempt:
+                    response = self._http.request(method, path, **content)
+                    _raise_if_overloaded(response)
+        except _Overloaded as overloaded:
+            raise refusal(overloaded.response) from None
+        except httpx2.RequestError as error:
+            raise unreachable(self.url, error) from error
+        if not response.is_success:
+            raise refusal(response)
+        return response
+
+
+class _Overloaded(Exception):
+    """Label Studio, or a proxy before it, cannot answer just now."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        super().__init__(f"status {response.status_code}")
+        self.response = response
+
+    @property
+    def pause_s(self) -> float | bool:
+        """How long it asks to wait; True leaves that to us."""
+        wish = self.response.headers.get("Retry-After", "")
+        return min(float(wish), _LONGEST_PAUSE_S) if wish.isdecimal() else True
+
+
+def _raise_if_overloaded(response: httpx2.Response) -> None:
+    if response.status_code in OVERLOADED:
+        raise _Overloaded(response)
+
+
+def _read_may_succeed_later(error: Exception) -> float | bool:
+    if isinstance(error, _Overloaded):
+        return error.pause_s
+    return isinstance(
+        error, httpx2.NetworkError | httpx2.ConnectTimeout | httpx2.RemoteProtocolError
+    )
+
+
+def _was_not_applied(error: Exception) -> float | bool:
+    """Whether a write certainly changed nothing: not sent at all, or turned away at the door."""
+    if isinstance(error, _Overloaded):
+        too_many = error.response.status_code == HTTPStatus.TOO_MANY_REQUESTS
+        return error.pause_s if too_many else False
+    return isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout)
+
+
+def _parsed(response: httpx2.Response) -> Any:
+    try:
+        return response.json()
+    except ValueError as error:
+        raise not_json(response) from error
+
+
+def _authorities(path: str) -> ssl.SSLContext:
+    if Path(path).is_dir():
+        return ssl.create_default_context(capath=path)
+    return ssl.create_default_context(cafile=path)
