@@ -29,12 +29,18 @@ HOMES = {
     "prometheus_client": ("server",),
     "pydantic_settings": ("settings.py",),
     "defusedxml": ("labelstudio",),
+    "sqlalchemy": ("store",),
+    "scipy": ("learning",),
+    "sklearn": ("learning",),
     "typer": ("cli",),
     "PIL": ("media", "launch", "predictors/grounding_dino_network.py", "benchmarks", "preview"),
 }  # fmt: skip
 """Where each outside library may be imported; a prefix of the module's path."""
 
-HEAVY = ("torch", "transformers", "onnxruntime", "rtmlib", "cv2", "openvino")
+HEAVY = (
+    *("torch", "transformers", "onnxruntime", "rtmlib", "cv2", "openvino"),
+    *("scipy", "sklearn", "pandas"),
+)
 
 
 def name(path):

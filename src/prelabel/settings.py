@@ -179,6 +179,61 @@ class Settings(BaseSettings):
         None, ge=1, description="CPU threads of one pose run; unset: cores divided by `WORKERS`."
     )
 
+    # Learning from annotations
+    sequence_learning_enabled: bool = Field(
+        True, description="Whether accepted annotations of frames spread to their neighbours."
+    )
+    sequence_prefer_trained: bool = Field(
+        True,
+        description="What was learnt goes before what a model finds; false: it only fills frames "
+        "in which the model found nothing.",
+    )
+    sequence_min_train_samples: int = Field(
+        8, ge=1, description="Annotated objects of a label that a sequence needs to be learnt."
+    )
+    sequence_mode: Literal["auto", "knn", "linear", "local_linear"] = Field(
+        "auto", description="How a track goes on between annotated frames."
+    )
+    sequence_k_neighbors: int = Field(
+        4, ge=1, description="Annotated frames that `knn` and `local_linear` look at."
+    )
+    sequence_default_box_width_pct: float = Field(
+        6.0, gt=0, le=100, description="Width that a lone keypoint counts as, percent of the image."
+    )
+    sequence_default_box_height_pct: float = Field(
+        10.0, gt=0, le=100, description="Height that a lone keypoint counts as."
+    )
+    sequence_train_on_annotation_events: bool = Field(
+        False, description="Whether each submitted annotation starts a training, soon after."
+    )
+    sequence_event_delay_seconds: float = Field(
+        10.0, ge=0, le=3600, description="How long further annotations are waited for then."
+    )
+
+    # Store
+    data_dir: Path | None = Field(
+        None, description="Folder of the database and of reports; unset: in the user's data folder."
+    )
+    database_url: SecretStr = Field(
+        SecretStr(""),
+        description="Database of jobs, learnt versions and runs, such as "
+        "`postgresql+psycopg://user:password@host/prelabel`; unset: a SQLite file in `DATA_DIR`.",
+    )
+
+    # Batch run
+    project_id: int | None = Field(None, ge=1, description="Project of `run`.")
+    task_limit: int | Literal["all"] | None = Field(
+        None, description="Most tasks of `run`; unset: all (`create_predictions.py`: 1)."
+    )
+    start_task_id: int | None = Field(None, ge=0, description="First task id of `run`.")
+    request_delay_seconds: float = Field(
+        1.0, ge=0, le=3600, description="Pause of `run` between write requests."
+    )
+    max_retries: int = Field(3, ge=0, description="How often `run` repeats a failed request.")
+    max_backoff_delay: float = Field(
+        60.0, gt=0, le=3600, description="Longest pause between two attempts, in seconds."
+    )
+
     # All models
     allow_downloads: bool = Field(True, description="Whether model weights may be fetched.")
 
@@ -261,6 +316,14 @@ class Settings(BaseSettings):
             or self.secret_path.get_secret_value()
         )
         return self.bind_address not in _LOOPBACK and not protected
+
+    @property
+    def data_folder(self) -> Path:
+        """Where files of this installation lie; not made yet."""
+        if self.data_dir is not None:
+            return self.data_dir
+        base = os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share"
+        return Path(base) / "prelabel"
 
     def options(self) -> dict[str, Any]:
         """All values keyed by environment name, as predictor factories are given them."""

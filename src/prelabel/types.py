@@ -7,6 +7,7 @@ Letters in shapes: N findings, K keypoints, H and W image height and width.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -211,3 +212,37 @@ class Poses:
             keypoint_scores=np.zeros((0, keypoints), np.float32),
             source=source,
         )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Mark:
+    """One object that people marked on one image, as the sequence learner knows it.
+
+    Attributes:
+        control: The control it was drawn with; objects of two controls are never the same object.
+        label: What it was called.
+        box_xyxy: (4,) float32, pixels, x2 > x1 and y2 > y1; of a lone point the box that it
+            counts as, of a person without a box the one around the keypoints.
+        attributes: What was chosen for it, by the name of the choices' control.
+        points_xy: (K, 2) float32, pixels; K = 0 where it has no keypoints.
+        points_seen: (K,) bool, which of them were drawn.
+        track: What its track is called, where people said so; "" where it must be found out.
+    """
+
+    control: str
+    label: str
+    box_xyxy: Float32Array
+    attributes: Mapping[str, tuple[str, ...]]
+    points_xy: Float32Array
+    points_seen: NDArray[np.bool_]
+    track: str = ""
+
+    def __post_init__(self) -> None:
+        count = len(self.points_seen)
+        require_shape("box_xyxy", self.box_xyxy, (4,), np.float32)
+        require_shape("points_xy", self.points_xy, (count, 2), np.float32)
+        require_shape("points_seen", self.points_seen, (count,), np.bool_)
+        if not np.isfinite(self.box_xyxy).all() or not np.isfinite(self.points_xy).all():
+            raise ValueError("box_xyxy, points_xy: expected finite numbers, got NaN or infinity")
+        if (self.box_xyxy[2:] <= self.box_xyxy[:2]).any():
+            raise ValueError("box_xyxy: expected x2 > x1 and y2 > y1")

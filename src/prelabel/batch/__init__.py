@@ -1,0 +1,1 @@
+"""Pre-annotating a whole project through the API."""

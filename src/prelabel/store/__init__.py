@@ -1,0 +1,1 @@
+"""What outlives a process: jobs, learnt versions and runs, in SQLite or PostgreSQL."""

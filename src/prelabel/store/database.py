@@ -1,0 +1,71 @@
+"""The database: a SQLite file by default, PostgreSQL where an address is given.
+
+Each table stands in the module of the class that uses it; `metadata` knows them all.
+"""
+
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, OperationalError
+
+from prelabel.errors import MissingPackage, SettingsError
+
+metadata = MetaData()
+
+_BUSY_S = 10.0
+"""How long SQLite waits for another process that writes."""
+
+
+def open_database(url: str, folder: Path) -> Engine:
+    """Open the database and make the tables it lacks.
+
+    Args:
+        url: Where it is, as SQLAlchemy writes addresses; "" for `folder`/prelabel.db.
+        folder: Where the SQLite file lies; made where it is missing.
+
+    Raises:
+        SettingsError: The address cannot be used, or the folder or the server cannot be reached.
+        MissingPackage: The driver for this kind of database is not installed.
+    """
+    address = url or f"sqlite:///{folder / 'prelabel.db'}"
+    try:
+        if not url:
+            folder.mkdir(parents=True, exist_ok=True)
+        engine = create_engine(address, **_options(address))
+        if engine.dialect.name == "sqlite":
+            event.listen(engine, "connect", _prepare_sqlite)
+        metadata.create_all(engine)
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            str(error.name), "the driver of this database is not installed", _install(address)
+        ) from error
+    except (ArgumentError, OperationalError, OSError) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise SettingsError(
+            "DATABASE_URL" if url else str(folder),
+            f"the database cannot be opened ({reason})",
+            "Check the address and the server." if url else "Set DATA_DIR to a writable folder.",
+        ) from error
+    return engine
+
+
+def _options(address: str) -> dict[str, Any]:
+    if make_url(address).get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": _BUSY_S}}
+    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
+
+
+def _prepare_sqlite(connection: Any, _record: object) -> None:
+    """Readers do not wait for a writer, and what is committed survives a power cut."""
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA journal_mode=WAL")
+    cursor.execute("PRAGMA synchronous=FULL")
+    cursor.close()
+
+
+def _install(address: str) -> str:
+    kind = make_url(address).get_backend_name()
+    package = {"postgresql": "psycopg[binary]"}.get(kind, kind)
+    return f"Install it: pip install '{package}'."
