@@ -12,8 +12,9 @@ from prelabel.errors import (
     ModelError,
     PrelabelError,
 )
+from prelabel.gathering import Access, Studio
 from prelabel.labelstudio.tasks import Task
-from prelabel.pipeline import Access, Prediction, Studio, predict_tasks
+from prelabel.pipeline import Prediction, predict_tasks
 from prelabel.plan import Predictors, make_plan
 from prelabel.runtime.deadline import Deadline
 from prelabel.types import Detections, Image, Poses
@@ -319,3 +320,30 @@ def test_without_people_the_phrase_names_the_part(fetchers):
         poses=Seeing(Poses.none(133, "pose")),
     ).values()
     assert outcome.result[1]["value"]["choices"] == ["hand"]
+
+
+def test_tasks_may_come_one_by_one_and_are_read_only_a_little_ahead(fetchers):
+    given = []
+
+    def tasks():
+        for number in range(50):
+            given.append(number)
+            yield task(number, f"{number}.png")
+
+    plan = make_plan(CONFIG, Predictors(Seeing(), Seeing()))
+    studio = Studio(Images(), fetchers, lambda _: (), ahead=3)
+    outcomes = predict_tasks(tasks(), plan, studio, Access(), Deadline.after(60))
+    seen = {next(outcomes)[0] for _ in range(10)}
+    assert len(seen) == 10
+    assert len(given) <= 10 + 2 * 3
+    assert seen | {index for index, _ in outcomes} == set(range(50))
+
+
+def test_neighbours_of_tasks_that_come_one_by_one_are_found_in_the_project(fetchers):
+    predictor = Seeing(wants_neighbours=True)
+    tasks = [task(n, f"/data/upload/1/clip_{n:03}.png") for n in (1, 2, 3)]
+    plan = make_plan(CONFIG, Predictors(predictor, predictor))
+    studio = Studio(Images(), fetchers, lambda _: tasks, ahead=1)
+    dict(predict_tasks(iter(tasks), plan, studio, Access(), Deadline.after(5)))
+    one, two, three = (one.data["image"] for one in tasks)
+    assert predictor.seen == {one: (None, two), two: (one, three), three: (two, None)}

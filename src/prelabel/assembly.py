@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from prelabel.errors import OperatorError, SettingsError
+from prelabel.gathering import Studio
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.siblings import Siblings
 from prelabel.logs import configure
@@ -14,7 +15,6 @@ from prelabel.media.decode import decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.limits import Limits
 from prelabel.media.references import ImageReference, Origin, shown
-from prelabel.pipeline import Studio
 from prelabel.plan import Predictors
 from prelabel.predictors import registry
 from prelabel.predictors.base import Predictor

@@ -3,31 +3,21 @@
 tasks → image addresses → images → findings → regions in percent
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, wait
+from dataclasses import dataclass
 from itertools import islice
-from threading import Lock
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import structlog
 
-from prelabel.errors import (
-    ModelError,
-    NotReached,
-    OperatorError,
-    PrelabelError,
-    TaskError,
-    consequence_of,
-)
+from prelabel.errors import ModelError, OperatorError, PrelabelError, TaskError
+from prelabel.gathering import Access, Gatherer, Pages, Studio
 from prelabel.geometry import box_areas
-from prelabel.labelstudio.config import ImageTag
 from prelabel.labelstudio.regions.check import problems
 from prelabel.labelstudio.regions.write import Page, mean_score
 from prelabel.labelstudio.tasks import Task
-from prelabel.learning.frames import FrameKey, frame_key, neighbours
-from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Plan, Step
 from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import named_by_parts
@@ -56,47 +46,14 @@ class Prediction:
 Outcome = Prediction | PrelabelError
 
 
-class ImageSource(Protocol):
-    """Where images come from."""
-
-    def load(self, reference: ImageReference) -> Image:
-        """The upright image at an address; TaskError where that is impossible."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Access:
-    """What a project's images may be fetched with."""
-
-    login: str | None = None
-    password: str | None = None
-    label_studio: Origin | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Studio:
-    """The working parts that every run shares.
-
-    Attributes:
-        images: Where images come from.
-        fetchers: Threads that fetch and decode.
-        siblings: The tasks around a task in its project, for its neighbouring frames.
-        ahead: How many tasks are fetched ahead of the predictor.
-    """
-
-    images: ImageSource
-    fetchers: Executor
-    siblings: Callable[[Task], Sequence[Task]]
-    ahead: int = 8
-
-
 def predict_tasks(
-    tasks: Sequence[Task], plan: Plan, studio: Studio, access: Access, deadline: Deadline
+    tasks: Iterable[Task], plan: Plan, studio: Studio, access: Access, deadline: Deadline
 ) -> Iterator[tuple[int, Outcome]]:
     """Predict each task, in the order in which their images arrive.
 
     Args:
-        tasks: Tasks of one project.
+        tasks: Tasks of one project. Neighbouring frames are looked for in a sequence of them;
+            of tasks that come one by one (read only a little ahead) in the project itself.
         plan: What to find in them.
         studio: The working parts.
         access: Credentials for their images.
@@ -111,152 +68,57 @@ def predict_tasks(
         return
     unusable = _load_predictors(plan)
     if unusable is not None:
-        yield from ((index, unusable) for index in range(len(tasks)))
+        yield from ((index, unusable) for index, _ in enumerate(tasks))
         return
-    loader = _Loader(tasks, plan, studio, access, deadline)
-    waiting = iter(range(len(tasks)))
-    loading: dict[Future[_Pages], int] = {}
-    loaded: list[tuple[int, _Pages]] = []
+    known = tasks if isinstance(tasks, Sequence) else ()
+    gatherer = Gatherer(plan, studio, access, known, deadline)
+    waiting = enumerate(tasks)
+    loading: dict[Future[Pages], _Numbered] = {}
+    loaded: list[_Gathered] = []
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     try:
         while not deadline.passed:
-            for index in _take(waiting, studio.ahead - len(loading) - len(loaded)):
-                loading[studio.fetchers.submit(loader.pages, index)] = index
+            for index, task in _take(waiting, studio.ahead - len(loading) - len(loaded)):
+                future = studio.fetchers.submit(gatherer.pages, index, task)
+                loading[future] = _Numbered(index, task)
             if not loading and not loaded:
                 return
             patience_s = 0.0 if loaded else deadline.remaining_s()
             arrived, _ = wait(loading, timeout=patience_s, return_when=FIRST_COMPLETED)
             for future in arrived:
-                index = loading.pop(future)
+                one = loading.pop(future)
                 try:
-                    loaded.append((index, future.result()))
+                    loaded.append(_Gathered(one.index, one.task, future.result()))
                 except PrelabelError as error:
-                    yield index, error
+                    yield one.index, error
                 except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
-                    yield index, _defect(tasks[index], error)
+                    yield one.index, _defect(one.task, error)
             batch, loaded = loaded[:batch_size], loaded[batch_size:]
-            yield from zip(
-                [index for index, _ in batch],
-                _predict_batch([pages for _, pages in batch], plan),
-                strict=True,
-            )
+            outcomes = _predict_batch([one.pages for one in batch], plan)
+            yield from zip([one.index for one in batch], outcomes, strict=True)
     finally:
         for future in loading:
             future.cancel()
 
 
-_Pages = dict[str, list[Image]]
-"""The images of one task, by the name of the image tag that shows them."""
+@dataclass(frozen=True, slots=True)
+class _Numbered:
+    """A task with its place among all."""
+
+    index: int
+    task: Task
 
 
-class _Loader:
-    """Finds and loads what one task needs, with neighbouring frames where they help."""
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """A task with its images."""
 
-    def __init__(
-        self,
-        tasks: Sequence[Task],
-        plan: Plan,
-        studio: Studio,
-        access: Access,
-        deadline: Deadline,
-    ) -> None:
-        self._tasks = tasks
-        self._deadline = deadline
-        self._plan = plan
-        self._studio = studio
-        self._access = access
-        self._wants_neighbours = any(step.predictor.wants_neighbours for step in plan.steps)
-        self._beside = _Beside(tasks, studio.siblings) if self._wants_neighbours else None
-
-    def pages(self, index: int) -> _Pages:
-        """All images of a task.
-
-        Raises:
-            TaskError: One of them cannot be had.
-        """
-        task = self._tasks[index]
-        found: _Pages = {}
-        for tag in dict.fromkeys(step.image for step in self._plan.steps):
-            uris = tag.uris(task.data)
-            found[tag.name] = [self._load(task, uri) for uri in uris]
-            if self._beside is not None and not tag.is_list:
-                (image,) = found[tag.name]
-                before, after = self._beside.frames(index, tag)
-                found[tag.name] = [
-                    replace(
-                        image,
-                        before=self._load_if_possible(before, tag),
-                        after=self._load_if_possible(after, tag),
-                    )
-                ]
-        return found
-
-    def _load(self, task: Task, uri: str) -> Image:
-        if self._deadline.passed:  # of a hundred pages, the rest need not be fetched any more
-            raise not_reached(task, self._deadline)
-        access = self._access
-        return self._studio.images.load(
-            ImageReference(uri, task.number, access.login, access.password, access.label_studio)
-        )
-
-    def _load_if_possible(self, task: Task | None, tag: ImageTag) -> Image | None:
-        """A neighbouring frame; without it the image is still worth looking at.
-
-        Raises:
-            TaskError: It is there, but cannot be had just now: an answer without it would be
-                stored for good.
-        """
-        if task is None:
-            return None
-        try:
-            (uri,) = tag.uris(task.data)
-            return self._load(task, uri)
-        except TaskError as error:
-            if consequence_of(error).retry:
-                raise
-            log.debug("neighbour not loaded", task=str(task), reason=str(error))
-            return None
+    index: int
+    task: Task
+    pages: Pages
 
 
-class _Beside:
-    """Which tasks hold the frames before and after a task's own."""
-
-    def __init__(self, tasks: Sequence[Task], siblings: Callable[[Task], Sequence[Task]]) -> None:
-        self._tasks = tasks
-        self._siblings = siblings
-        self._of_tag: dict[ImageTag, list[tuple[int | None, int | None]]] = {}
-        self._lock = Lock()
-
-    def frames(self, index: int, tag: ImageTag) -> tuple[Task | None, Task | None]:
-        """The tasks before and after one: of this request, else of its project."""
-        with self._lock:
-            if tag not in self._of_tag:
-                self._of_tag[tag] = neighbours([_frame(task, tag) for task in self._tasks])
-            before, after = self._of_tag[tag][index]
-        if before is None or after is None:
-            task = self._tasks[index]
-            known = [task, *(other for other in self._siblings(task) if other.id != task.id)]
-            far_before, far_after = neighbours([_frame(other, tag) for other in known])[0]
-            return (
-                _pick(self._tasks, before) or _pick(known, far_before),
-                _pick(self._tasks, after) or _pick(known, far_after),
-            )
-        return self._tasks[before], self._tasks[after]
-
-
-def _pick(tasks: Sequence[Task], index: int | None) -> Task | None:
-    return None if index is None else tasks[index]
-
-
-def _frame(task: Task, tag: ImageTag) -> FrameKey | None:
-    try:
-        uri = tag.uris(task.data)[0]
-    except TaskError:
-        return None
-    return frame_key(task.data, uri, inner_id=task.inner_id, task_id=task.number)
-
-
-def _predict_batch(batch: Sequence[_Pages], plan: Plan) -> list[Outcome]:
+def _predict_batch(batch: Sequence[Pages], plan: Plan) -> list[Outcome]:
     """One outcome per task of a batch; an error in one step of a task is the task's outcome."""
     found: list[list[_OnPage]] = [[] for _ in batch]
     errors: dict[int, PrelabelError] = {}
@@ -319,7 +181,7 @@ class _OnPage:
     finding: Detections | Poses
 
 
-def _paged(pages: _Pages, step: Step) -> list[tuple[Image, int | None]]:
+def _paged(pages: Pages, step: Step) -> list[tuple[Image, int | None]]:
     images = pages[step.image.name]
     return [(image, number if step.image.is_list else None) for number, image in enumerate(images)]
 
@@ -378,15 +240,6 @@ def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
     return finding.take(np.flatnonzero(kept))
 
 
-def not_reached(task: Task, deadline: Deadline) -> NotReached:
-    """The outcome of a task whose turn did not come."""
-    return NotReached(
-        str(task),
-        f"the time budget of {deadline.budget_s:g} s ended before its turn",
-        "Retrieve predictions again: tasks that are done are not asked for twice.",
-    )
-
-
 def _nothing_to_fill(task: Task) -> TaskError:
     return TaskError(
         str(task),
@@ -395,5 +248,5 @@ def _nothing_to_fill(task: Task) -> TaskError:
     )
 
 
-def _take(waiting: Iterator[int], count: int) -> list[int]:
+def _take(waiting: Iterator[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
     return list(islice(waiting, max(count, 0)))

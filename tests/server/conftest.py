@@ -12,7 +12,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 from prelabel.errors import ImageUnreachable, ModelError, PrelabelError
-from prelabel.pipeline import Studio
+from prelabel.gathering import Studio
 from prelabel.plan import Predictors
 from prelabel.server.app import make_app
 from prelabel.server.service import Service

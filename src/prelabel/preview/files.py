@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from prelabel.errors import ImageMissing, InvalidRequest, PrelabelError, SettingsError
+from prelabel.gathering import Access, ImageSource, Studio
 from prelabel.labelstudio.config import LabelConfig
 from prelabel.labelstudio.regions.read import Drawn, read
 from prelabel.labelstudio.tasks import Task
@@ -20,7 +21,7 @@ from prelabel.media.decode import decode
 from prelabel.media.limits import Limits
 from prelabel.media.local import read_below
 from prelabel.media.references import ImageReference
-from prelabel.pipeline import Access, ImageSource, Outcome, Studio, predict_tasks
+from prelabel.pipeline import Outcome, predict_tasks
 from prelabel.plan import BoxStep, Plan, PoseStep, Predictors, make_plan
 from prelabel.preview.overlay import draw
 from prelabel.runtime.deadline import Deadline

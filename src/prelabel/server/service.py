@@ -13,18 +13,12 @@ import structlog
 
 from prelabel import __version__
 from prelabel.errors import NotReached, OperatorError
+from prelabel.gathering import Access, Studio, not_reached
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
-from prelabel.pipeline import (
-    Access,
-    Outcome,
-    Prediction,
-    Studio,
-    not_reached,
-    predict_tasks,
-)
+from prelabel.pipeline import Outcome, Prediction, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.runtime.deadline import Deadline
 from prelabel.server.introduction import Introduction, believed_origin
