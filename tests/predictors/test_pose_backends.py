@@ -11,14 +11,17 @@ import pytest
 from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
 from prelabel.predictors import backends
 from prelabel.predictors.backends import open_session
+from prelabel.predictors.planes import planes
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import Runtime, usable_cores
-from prelabel.predictors.simcc import crop_regions
+from prelabel.predictors.simcc import TABLES_RGB, crop, crop_regions
 from prelabel.predictors.wholebody import build, build_embedded, embedded_folder
 from prelabel.types import Ask, Image
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'prelabel[pose]'")
 NANODET = embedded_folder() / "nanodet_person.onnx"
+HOLISTIC = embedded_folder() / "holistic133_256x192.onnx"
+INPUT_HW = (256, 192)
 EVERY_POINT = Ask(min_score=0)
 
 
@@ -204,19 +207,33 @@ def test_a_missing_file_is_not_a_model():
 
 
 @pytest.mark.parametrize("name", ["astronaut.png", "grace_hopper.jpg", "000000000785.jpg"])
-def test_openvino_in_fp32_gives_the_same_keypoints_to_half_a_pixel_of_the_input(shared_data, name):
+def test_openvino_in_fp32_gives_the_same_keypoints_save_where_two_bins_tie(shared_data, name):
+    """All keypoints are within a bin, half a pixel of the model's input, and ties alone move.
+
+    Computed in float64, the three photos have 276 keypoints over the threshold. OpenVINO in fp32
+    agrees with float64 about the bin of all of them, ONNX Runtime of 273: it is the one that errs,
+    by up to 4e-3 (OpenVINO by 3e-4) where the two highest bins are 3e-6 to 2e-4 apart. No setting
+    of OpenVINO can follow the rounding of another program there; nor does ONNX Runtime itself,
+    which moves one of the three with its graph optimisations turned off.
+    """
     pytest.importorskip("openvino", reason="pip install openvino")
     photo = Image(cv2.imread(str(shared_data / "images" / name), cv2.IMREAD_COLOR_RGB))
-    (expected,) = build_embedded({}).predict([photo], Ask())
+    (people,) = build_embedded({}).predict([photo], Ask())
+    (centre,), (size,) = crop_regions(people.boxes_xyxy[:1], INPUT_HW)
+    inputs = planes([crop(photo.pixels_rgb, centre, size, INPUT_HW)], TABLES_RGB, swap=False)
 
-    (found,) = build_embedded({"BACKEND": "openvino"}).predict([photo], Ask())
+    ours = open_session(HOLISTIC, Runtime(), INPUT_HW).run(inputs)
+    openvinos = open_session(HOLISTIC, Runtime("openvino"), INPUT_HW).run(inputs)
 
-    # Keypoints lie on a grid of half a pixel of the model's input, and a tie may go to either side.
-    _, sizes = crop_regions(expected.boxes_xyxy, (256, 192))
-    moved = np.abs(found.keypoints_xy - expected.keypoints_xy)[expected.keypoint_scores > 0]
-    assert moved.max() <= 0.5 * sizes[0, 0] / 192 + 1e-3
-    assert (moved.max(1) < 1e-3).mean() >= 0.95
-    assert np.abs(found.keypoint_scores - expected.keypoint_scores).max() <= 5e-3
+    seen = (ours[0].max(-1) + ours[1].max(-1)) / 2 >= 0.3
+    assert seen.sum() >= 60
+    for rows, others in zip(ours, openvinos, strict=True):
+        here, there = rows[seen].argmax(-1), others[seen].argmax(-1)
+        points = np.arange(len(here))
+        assert np.abs(rows - others).max() <= 5e-3
+        assert np.abs(here - there).max() <= 1
+        assert (rows[seen][points, here] - rows[seen][points, there]).max() < 1e-3
+        assert (here == there).mean() >= 0.95
 
 
 def test_openvino_serves_several_threads_at_once(astronaut):

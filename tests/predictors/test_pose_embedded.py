@@ -67,7 +67,7 @@ def test_two_predictors_share_one_session_per_model(pose):
     pose.load()
     again.load()
 
-    assert again._estimator._pose is pose._estimator._pose
+    assert again._estimator._pose.session is pose._estimator._pose.session
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
+from threading import Lock
 from time import perf_counter, sleep
 
 import numpy as np
@@ -80,25 +81,43 @@ class _Way:
     seconds_in_models: Callable[[], float] = lambda: 0.0
 
 
-class _TimedSession:
-    """A session that adds up how long it runs."""
+class _Stopwatch:
+    """Adds up the time in which at least one model runs."""
 
-    def __init__(self, session: Session) -> None:
+    def __init__(self) -> None:
         self.seconds = 0.0
+        self._running = 0
+        self._started = 0.0
+        self._turn = Lock()
+
+    def __enter__(self) -> None:
+        with self._turn:
+            if not self._running:
+                self._started = perf_counter()
+            self._running += 1
+
+    def __exit__(self, *_: object) -> None:
+        with self._turn:
+            self._running -= 1
+            if not self._running:
+                self.seconds += perf_counter() - self._started
+
+
+class _TimedSession:
+    """A session whose runs a stopwatch sees."""
+
+    def __init__(self, session: Session, stopwatch: _Stopwatch) -> None:
         self.device, self.reason = session.device, session.reason
         self.input_shape = session.input_shape
         self._session = session
+        self._stopwatch = stopwatch
 
     def run(self, inputs: Float32Array) -> Outputs:
-        started = perf_counter()
-        try:
+        with self._stopwatch:
             return self._session.run(inputs)
-        finally:
-            self.seconds += perf_counter() - started
 
 
 def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
-
     files = _models(name, folder)
     yield _rtmlib(files, device)
     cores = usable_cores()
@@ -138,12 +157,14 @@ def _models(name: str, folder: Path) -> WholeBodyModels:
 
 
 def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
-    side = files.detector.side
-    detector = _TimedSession(open_session(files.detector_path, runtime, (side, side)))
-    pose = _TimedSession(open_session(files.pose_path, runtime, files.pose.input_hw))
-    if pose.reason:
-        name = f"{name} ({pose.device}!)"
-    estimator = PoseEstimator(files, detector, pose, name)
+    stopwatch = _Stopwatch()
+
+    def opener(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
+        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch)
+
+    estimator = PoseEstimator.opened(files, runtime, name, opener)
+    if estimator.reason:
+        name = f"{name} ({estimator.device}!)"
 
     def look(pixels_rgb: UInt8Array, boxes_xyxy: Float32Array) -> None:
         image = Image(pixels_rgb)
@@ -151,7 +172,7 @@ def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
         people = People(boxes_xyxy, np.ones(len(boxes_xyxy), np.float32))
         estimator.poses_of([image], [people], min_score=0.3)
 
-    return _Way(name, look, lambda: detector.seconds + pose.seconds)
+    return _Way(name, look, lambda: stopwatch.seconds)
 
 
 def _rtmlib(files: WholeBodyModels, device: str) -> _Way:
@@ -238,4 +259,5 @@ Python {platform.python_version()}, {versions}. Device: {device}.
 Image: noise of {width} x {height}. Persons: boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
 for every way. Embedded: real weights. Balanced, lightweight: rtmlib's architectures with random
 weights. Rows of one block take turns, {PAUSE_S} s apart: one run each to warm up, {runs} timed.
+In the models: share of the time in which at least one model ran.
 """

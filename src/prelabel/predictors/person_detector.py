@@ -79,9 +79,11 @@ def letterbox(pixels_rgb: UInt8Array, canvas_hw: tuple[int, int], ratio: float) 
     import cv2  # noqa: PLC0415 - the server imports this module at its start
 
     height, width = (max(int(side * ratio), 1) for side in pixels_rgb.shape[:2])
-    canvas = np.full((*canvas_hw, 3), PADDING, np.uint8)
-    same_size = (height, width) == pixels_rgb.shape[:2]
-    canvas[:height, :width] = pixels_rgb if same_size else cv2.resize(pixels_rgb, (width, height))
+    canvas = np.empty((*canvas_hw, 3), np.uint8)
+    canvas[height:] = PADDING
+    canvas[:, width:] = PADDING
+    # A resize to the same size is a copy.
+    cv2.resize(pixels_rgb, (width, height), dst=canvas[:height, :width])
     return canvas
 
 

@@ -32,7 +32,7 @@ def planes(images: Sequence[UInt8Array], tables: Float32Array, *, swap: bool) ->
 
     result = np.empty((len(images), 3, *images[0].shape[:2]), np.float32)
     for image, channels in zip(images, result, strict=True):
-        order = (2, 1, 0) if swap else (0, 1, 2)
-        for channel, source, table in zip(channels, order, tables, strict=True):
-            cv2.LUT(cv2.extractChannel(image, source), table, channel)
+        sources = cv2.split(image)[:: -1 if swap else 1]
+        for source, table, channel in zip(sources, tables, channels, strict=True):
+            cv2.LUT(source, table, channel)
     return result

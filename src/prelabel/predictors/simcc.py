@@ -68,15 +68,15 @@ def decode(
         sizes: (N, 2) of the crops' regions.
         input_hw: Size of the model's input.
     """
-    bins_x, bins_y = simcc_x.argmax(-1), simcc_y.argmax(-1)
-    peaks_x = np.take_along_axis(simcc_x, bins_x[..., None], -1)[..., 0]
-    peaks_y = np.take_along_axis(simcc_y, bins_y[..., None], -1)[..., 0]
-    scores = (peaks_x + peaks_y) * np.float32(0.5)
-    bins = np.stack([bins_x, bins_y], -1).astype(np.float64)
-    bins[scores <= 0] = -1  # nowhere: just outside the crop, with a score of 0 or less
-    fractions = bins / BINS_PER_PIXEL / np.array([input_hw[1], input_hw[0]])
-    keypoints = fractions * sizes[:, None] + centres[:, None] - sizes[:, None] / 2
-    return keypoints.astype(np.float32), scores.astype(np.float32)
+    scores = (simcc_x.max(-1) + simcc_y.max(-1)) * np.float32(0.5)
+    places = np.empty((*scores.shape, 2))  # float64, as rtmlib counts
+    places[..., 0] = simcc_x.argmax(-1)
+    places[..., 1] = simcc_y.argmax(-1)
+    places[scores <= 0] = -1  # nowhere: just outside the crop, with a score of 0 or less
+    bins = np.array([input_hw[1], input_hw[0]]) * BINS_PER_PIXEL
+    places *= (sizes / bins)[:, None]
+    places += np.subtract(centres, sizes / 2, dtype=np.float64)[:, None]
+    return places.astype(np.float32), scores
 
 
 def unit_scores(raw_scores: Float32Array, kind: ScoreKind) -> Float32Array:

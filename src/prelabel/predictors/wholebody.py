@@ -27,8 +27,9 @@ from prelabel.predictors.person_detector import (
 from prelabel.predictors.planes import planes
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import Runtime, Session, run_in_batches
+from prelabel.predictors.streams import Opener, Streams, open_streams
 from prelabel.predictors.weights import WeightsFolder
-from prelabel.types import Ask, Float32Array, Image, Poses
+from prelabel.types import Ask, Float32Array, Image, Poses, UInt8Array
 
 log = structlog.get_logger(__name__)
 
@@ -183,28 +184,28 @@ class PoseEstimator:
     """Two opened models and the arithmetic around them; safe to call from several threads."""
 
     def __init__(
-        self, models: WholeBodyModels, detector: Session, pose: Session, source: str
+        self, models: WholeBodyModels, detector: Session, pose: Streams, source: str
     ) -> None:
         """Take both models, opened, and the name that the poses are to carry."""
         self._detector = PersonDetector(detector, models.detector)
         self._detector_batch = _batch_on(detector)
         self._pose = pose
-        self._pose_batch = _batch_on(pose)
+        self._pose_batch = _batch_on(pose.session)
         self._model = models.pose
-        self._input_hw = (
-            pose.input_shape[2] or models.pose.input_hw[0],
-            pose.input_shape[3] or models.pose.input_hw[1],
-        )
+        _, _, height, width = pose.session.input_shape
+        self._input_hw = (height or models.pose.input_hw[0], width or models.pose.input_hw[1])
         self._source = source
-        self.device = pose.device
-        self.reason = detector.reason or pose.reason
+        self.device = pose.session.device
+        self.reason = detector.reason or pose.session.reason
 
     @classmethod
-    def opened(cls, models: WholeBodyModels, runtime: Runtime, source: str) -> "PoseEstimator":
-        """Open both files; errors as of `open_session`."""
+    def opened(
+        cls, models: WholeBodyModels, runtime: Runtime, source: str, opener: Opener = open_session
+    ) -> "PoseEstimator":
+        """Open both files with `opener`; errors as of `open_session`."""
         side = models.detector.side
-        detector = open_session(models.detector_path, runtime, (side, side))
-        pose = open_session(models.pose_path, runtime, models.pose.input_hw)
+        detector = opener(models.detector_path, runtime, (side, side))
+        pose = open_streams(models.pose_path, runtime, models.pose.input_hw, opener)
         return cls(models, detector, pose, source)
 
     def people(self, images: Sequence[Image]) -> list[People]:
@@ -218,23 +219,22 @@ class PoseEstimator:
     def poses_of(
         self, images: Sequence[Image], people: Sequence[People], min_score: float
     ) -> list[Poses]:
-        """Keypoints of the given people of each image, all run through the model together."""
+        """Keypoints of the given people of each image, side by side or in batches."""
         counts = [len(found.scores) for found in people]
         if not sum(counts):
             return [Poses.none(len(keypoints.NAMES), self._source) for _ in images]
-        boxes = np.concatenate([found.boxes_xyxy for found in people])
-        centres, sizes = simcc.crop_regions(boxes, self._input_hw)
-        owners = np.repeat(np.arange(len(images)), counts)
-        crops = [
-            simcc.crop(images[owner].pixels_rgb, centre, size, self._input_hw)
-            for owner, centre, size in zip(owners.tolist(), centres, sizes, strict=True)
+        pictures = [
+            image.pixels_rgb
+            for image, count in zip(images, counts, strict=True)
+            for _ in range(count)
         ]
-        # With "bgr" the pixels are swapped but the means are not, which is what rtmlib does.
-        swap = self._model.channel_order == "bgr"
-        inputs = planes(crops, simcc.TABLES_RGB, swap=swap)
-        outputs = list(run_in_batches(self._pose, inputs, self._pose_batch))
-        simcc_x, simcc_y = (np.concatenate(parts) for parts in zip(*outputs, strict=True))
-        places, raw_scores = simcc.decode(simcc_x, simcc_y, centres, sizes, self._input_hw)
+        boxes = np.concatenate([found.boxes_xyxy for found in people])
+
+        def look(session: Session, rows: slice) -> tuple[Float32Array, Float32Array]:
+            return self._keypoints(session, pictures[rows], boxes[rows])
+
+        looks = self._pose.each(len(boxes), look)
+        places, raw_scores = (np.concatenate(parts) for parts in zip(*looks, strict=True))
         scores = simcc.unit_scores(raw_scores, self._model.scores)
         scores[scores < min_score] = 0
         ends = np.cumsum(counts)
@@ -248,6 +248,27 @@ class PoseEstimator:
             )
             for image, found, count, end in zip(images, people, counts, ends, strict=True)
         ]
+
+    def _keypoints(
+        self, session: Session, pictures_rgb: Sequence[UInt8Array], boxes_xyxy: Float32Array
+    ) -> tuple[Float32Array, Float32Array]:
+        """Keypoints (N, K, 2) and raw scores (N, K) of N people, each in a picture of its own."""
+        centres, sizes = simcc.crop_regions(boxes_xyxy, self._input_hw)
+        crops = [
+            simcc.crop(pixels_rgb, centre, size, self._input_hw)
+            for pixels_rgb, centre, size in zip(pictures_rgb, centres, sizes, strict=True)
+        ]
+        # With "bgr" the pixels are swapped but the means are not, which is what rtmlib does.
+        swap = self._model.channel_order == "bgr"
+        inputs = planes(crops, simcc.TABLES_RGB, swap=swap)
+        found: list[tuple[Float32Array, Float32Array]] = []
+        done = 0
+        for simcc_x, simcc_y in run_in_batches(session, inputs, self._pose_batch):
+            rows = slice(done, done + len(simcc_x))
+            found.append(simcc.decode(simcc_x, simcc_y, centres[rows], sizes[rows], self._input_hw))
+            done = rows.stop
+        places, raw_scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
+        return places, raw_scores
 
 
 EMBEDDED = {
