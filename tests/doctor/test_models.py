@@ -1,48 +1,15 @@
 """Packages, devices, files and room of the models."""
 
+import hashlib
 from pathlib import Path
 
 import pytest
 
 from prelabel.doctor import models
-from prelabel.doctor.machine import Trial
+from prelabel.doctor.case import Case
 from prelabel.predictors.modes import MODES, weights_file
 
 TORCH = {"torch": "2.8.0", "transformers": "5.1.0"}
-
-
-def test_torch_is_not_asked_for_where_the_opencv_detector_is_chosen(machine, settings):
-    finding = models.boxes_packages(machine(), settings(boxes_predictor="opencv-fallback"))
-    assert finding.state == "ok"
-
-
-@pytest.mark.parametrize("there", [{}, {"torch": "2.8.0"}, {"transformers": "5.1.0"}])
-def test_missing_packages_of_grounding_dino_are_named(machine, settings, there):
-    finding = models.boxes_packages(
-        machine(packages=there), settings(boxes_predictor="grounding-dino")
-    )
-    assert finding.state == "warning"
-    assert finding.mend == "/venv/bin/python -m pip install 'prelabel[grounding-dino]'"
-    assert all(name in finding.found for name in TORCH.keys() - there.keys())
-
-
-@pytest.mark.parametrize(
-    ("device", "trial", "state"),
-    [
-        ("cpu", Trial(ok=False, said="torch is not even tried"), "ok"),
-        ("cuda:1", Trial(ok=True, said="True"), "ok"),
-        ("cuda", Trial(ok=True, said="False"), "warning"),
-        ("cuda", Trial(ok=False, said="libcudnn.so.9 is missing"), "warning"),
-        ("mps", Trial(ok=True, said="True"), "ok"),
-    ],
-)
-def test_the_device_of_grounding_dino_is_tried(machine, settings, device, trial, state):
-    finding = models.boxes_packages(
-        machine(packages=TORCH, run=lambda _: trial),
-        settings(boxes_predictor="grounding-dino", grounding_dino_device=device),
-    )
-    assert finding.state == state
-    assert trial.said in finding.found or trial.said in ("True", "False") or device == "cpu"
 
 
 def test_a_folder_of_grounding_dino_that_is_not_there_is_named(machine, settings, tmp_path):
@@ -50,11 +17,11 @@ def test_a_folder_of_grounding_dino_that_is_not_there_is_named(machine, settings
     chosen = settings(
         boxes_predictor="grounding-dino", grounding_dino_model_id=str(tmp_path / "dino")
     )
-    finding = models.boxes_weights(machine(packages=TORCH), chosen)
-    assert finding.state == "warning"
-    assert str(tmp_path / "dino") in finding.found
+    diagnosis = models.boxes_weights(Case(machine(packages=TORCH), chosen))
+    assert diagnosis.status == "warning"
+    assert str(tmp_path / "dino") in diagnosis.finding
     (tmp_path / "dino").mkdir()
-    assert models.boxes_weights(machine(packages=TORCH), chosen).state == "ok"
+    assert models.boxes_weights(Case(machine(packages=TORCH), chosen)).status == "ok"
 
 
 @pytest.mark.parametrize("allowed", [True, False])
@@ -62,38 +29,66 @@ def test_pose_models_that_are_not_here_are_named_with_the_command_that_fetches_t
     machine, settings, tmp_path, allowed
 ):
     chosen = settings(poses_predictor="rtmlib", mode="lightweight", allow_downloads=allowed)
-    finding = models.pose_weights(machine(), chosen)
-    assert finding.state == "warning"
-    assert finding.mend == f"MODEL_DIR={tmp_path} prelabel models download lightweight"
-    assert ("ALLOW_DOWNLOADS" in finding.why) is not allowed
+    diagnosis = models.pose_weights(Case(machine(), chosen))
+    assert diagnosis.status == "warning"
+    assert diagnosis.mend == f"MODEL_DIR={tmp_path} prelabel models download lightweight"
+    assert ("ALLOW_DOWNLOADS" in diagnosis.why) is not allowed
     for path in (MODES["lightweight"].detector, MODES["lightweight"].pose):
         (tmp_path / weights_file(path).onnx_name).touch()
-    assert models.pose_weights(machine(), chosen).state == "ok"
+    assert models.pose_weights(Case(machine(), chosen)).status == "ok"
 
 
 def test_pose_models_of_ones_own_are_looked_for_where_they_are(machine, settings, tmp_path):
     own = {"pose_detector": str(tmp_path / "d.onnx"), "pose_model": str(tmp_path / "p.zip")}
     chosen = settings(poses_predictor="rtmlib", **own)
-    assert models.pose_weights(machine(), chosen).state == "warning"
+    assert models.pose_weights(Case(machine(), chosen)).status == "warning"
     for path in own.values():
         Path(path).touch()
-    assert models.pose_weights(machine(), chosen).state == "ok"
+    assert models.pose_weights(Case(machine(), chosen)).status == "ok"
 
 
 def test_the_models_of_the_package_are_whole(machine, settings):
-    assert models.embedded_weights(machine(), settings()).state == "ok"
+    assert models.embedded_weights(Case(machine(), settings())).status == "ok"
 
 
-def test_a_full_disk_is_a_warning_before_a_download_breaks_off(machine, settings, tmp_path):
-    asked = []
+@pytest.mark.parametrize("recorded", [True, False])
+def test_a_damaged_pose_model_is_found_by_the_digest_it_came_with(
+    machine, settings, tmp_path, recorded
+):
+    names = [
+        weights_file(path).onnx_name
+        for path in (MODES["lightweight"].detector, MODES["lightweight"].pose)
+    ]
+    for name in names:
+        (tmp_path / name).write_bytes(b"cut short")
+        if recorded:
+            (tmp_path / f"{name}.sha256").write_text("0" * 64 + "\n")
+    chosen = settings(poses_predictor="rtmlib", mode="lightweight")
+    diagnosis = models.pose_weights(Case(machine(), chosen))
+    assert diagnosis.status == ("failure" if recorded else "ok")
+    assert all(name in diagnosis.finding for name in names)
+    assert diagnosis.mend.startswith("rm ") is recorded
 
-    def free_bytes(folder):
-        asked.append(folder)
-        return 100_000_000
 
-    chosen = settings(model_dir=tmp_path / "not" / "made" / "yet")
-    finding = models.disk_space(machine(free_bytes=free_bytes), chosen)
-    assert asked == [tmp_path]
-    assert finding.state == "warning"
-    assert "MODEL_DIR" in finding.mend
-    assert models.disk_space(machine(), chosen).state == "ok"
+@pytest.mark.parametrize("damaged", [True, False])
+def test_a_damaged_file_in_the_cache_of_the_hub_is_found_by_its_name(
+    machine, settings, tmp_path, monkeypatch, damaged
+):
+    constants = pytest.importorskip(
+        "huggingface_hub.constants", reason="pip install 'prelabel[grounding-dino]'"
+    )
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path))
+    chosen = settings(boxes_predictor="grounding-dino", grounding_dino_model_id="a/dino")
+    case = Case(machine(packages=TORCH), chosen)
+    assert "not here yet" in models.boxes_weights(case).finding
+    model = tmp_path / "models--a--dino"
+    content = b"weights"
+    digest = "0" * 64 if damaged else hashlib.sha256(content).hexdigest()
+    for folder in ("blobs", "snapshots/1"):
+        (model / folder).mkdir(parents=True)
+    (model / "blobs" / digest).write_bytes(content)
+    (model / "blobs" / "0a1b2c").write_bytes(b"a small file, named otherwise")
+    (model / "snapshots/1/model.safetensors").symlink_to(model / "blobs" / digest)
+    diagnosis = models.boxes_weights(case)
+    assert diagnosis.status == ("failure" if damaged else "ok")
+    assert ("--force-download a/dino" in diagnosis.mend) is damaged

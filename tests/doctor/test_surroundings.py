@@ -1,17 +1,19 @@
-"""Names of settings, the address and port of the backend, and Label Studio."""
+"""Names of settings, the database, and where the backend listens and answers."""
 
 import json
 import socket
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import sqlite3
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler
 
 import pytest
 from pydantic import SecretStr
 
+from prelabel import __version__
 from prelabel.doctor import surroundings
-
-TOKEN = "0123456789abcdef0123456789abcdef01234567"
+from prelabel.doctor.case import Case
+from prelabel.errors import PrelabelError
+from prelabel.store.database import open_database
 
 
 @pytest.mark.parametrize(
@@ -32,9 +34,9 @@ TOKEN = "0123456789abcdef0123456789abcdef01234567"
     ],
 )
 def test_a_misspelt_setting_is_told_from_what_is_not_ours(machine, settings, name, meant):
-    finding = surroundings.setting_names(machine(names=frozenset({name})), settings())
-    assert finding.state == ("ok" if meant is None else "warning")
-    assert finding.mend == ("" if meant is None else f"rename {name} to {meant}")
+    diagnosis = surroundings.setting_names(Case(machine(names=frozenset({name})), settings()))
+    assert diagnosis.status == ("ok" if meant is None else "warning")
+    assert diagnosis.mend == ("" if meant is None else f"rename {name} to {meant}")
 
 
 @pytest.mark.parametrize(
@@ -55,94 +57,139 @@ def test_a_misspelt_setting_is_told_from_what_is_not_ours(machine, settings, nam
     ],
 )
 def test_a_wide_open_backend_is_a_warning(machine, settings, values, state):
-    finding = surroundings.open_door(machine(), settings(**values))
-    assert finding.state == state
-    assert "hidden" not in str(finding)
+    diagnosis = surroundings.open_door(Case(machine(), settings(**values)))
+    assert diagnosis.status == state
+    assert "hidden" not in str(diagnosis)
 
 
-@contextmanager
-def serving(answers):
-    """A server on a free port; `answers` is path → JSON, and 401 for whom a token is missing."""
+@pytest.fixture
+def backend(serve):
+    """Starts a program that answers `/health` with some content, and gives its port."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            known = self.path in answers
-            signed = self.path == "/health" or self.headers.get("Authorization") == f"Token {TOKEN}"
-            status = 401 if not signed else 200 if known else 404
-            body = json.dumps(answers.get(self.path) if status == 200 else {"detail": "no"})
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body.encode())
+    def made(content, status=200):
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self):
+                written = content if isinstance(content, bytes) else json.dumps(content).encode()
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(written)))
+                self.end_headers()
+                self.wfile.write(written)
 
-        def log_message(self, *_): ...
+            def log_message(self, *_): ...
 
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    try:
-        yield server.server_port
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+        return serve(Handler)
+
+    return made
+
+
+def health(**changes):
+    """What `/health` of this release answers."""
+    parts = {"boxes": {"name": "opencv-fallback", "reason": ""}, "poses": {"name": "embedded-pose"}}
+    about = {"status": "ok", "model_loaded": False, "version": __version__, "predictors": parts}
+    return {**about, **changes}
 
 
 def test_a_free_port_is_well(machine, settings):
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
-        assert surroundings.port(machine(), settings(port=number)).state == "ok"
+        assert surroundings.port(Case(machine(), settings(port=number))).status == "ok"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "0.0.0.0", "localhost"])
-def test_a_port_on_which_prelabel_answers_is_well(machine, settings, address):
-    with serving({"/health": {"status": "ok", "model_loaded": False}}) as number:
-        finding = surroundings.port(machine(), settings(port=number, bind_address=address))
-        assert finding.state == "ok"
-        assert "prelabel answers" in finding.found
+def test_a_port_on_which_prelabel_answers_is_well(machine, settings, backend, address):
+    chosen = settings(port=backend(health()), bind_address=address)
+    diagnosis = surroundings.port(Case(machine(), chosen))
+    assert diagnosis.status == "ok"
+    assert "prelabel answers" in diagnosis.finding
 
 
-def test_a_port_of_another_program_is_named(machine, settings):
-    with serving({"/health": {"status": "UP"}}) as number:
-        finding = surroundings.port(machine(), settings(port=number))
-        assert finding.state == "failed"
-        assert str(number) in finding.found
-
-
-def signed_in(settings, url, token):
-    return settings(label_studio_url=url, label_studio_api_key=SecretStr(token))
+def test_a_port_of_another_program_is_named(machine, settings, backend):
+    number = backend({"status": "UP"})
+    case = Case(machine(), settings(port=number))
+    diagnosis = surroundings.port(case)
+    assert diagnosis.status == "failure"
+    assert diagnosis.mend.startswith(f"lsof -i :{number}")
+    assert surroundings.backend(case).status == "skipped"
 
 
 @pytest.mark.parametrize(
-    ("version", "blocks"), [("1.23.0", False), ("1.23.1", True), ("1.23.2", True), ("2.0", True)]
+    ("changes", "status", "finding"),
+    [
+        ({}, "ok", "opencv-fallback, embedded-pose"),
+        ({"version": "0.0.1"}, "warning", "0.0.1"),
+        (
+            {"predictors": {"boxes": {"name": "opencv-fallback", "reason": "no torch"}}},
+            "warning",
+            "no torch",
+        ),
+    ],
 )
-def test_label_studio_is_asked_for_its_version_and_for_us(machine, settings, version, blocks):
-    answers = {
-        "/api/version/": {"release": version},
-        "/api/current-user/whoami": {"email": "a@example.com"},
-    }
-    with serving(answers) as number:
-        url = f"http://127.0.0.1:{number}"
-        finding = surroundings.label_studio(machine(), signed_in(settings, url, TOKEN))
-    assert finding.state == "ok"
-    assert f"{version} at {url}, signed in as a@example.com" in finding.found
-    assert ("ML_BLOCK_LOCAL_IP" in finding.found) is blocks
+def test_a_backend_answers_in_our_version_with_the_models_wanted(
+    machine, settings, backend, changes, status, finding
+):
+    chosen = settings(port=backend(health(**changes)))
+    diagnosis = surroundings.backend(Case(machine(), chosen))
+    assert diagnosis.status == status
+    assert finding in diagnosis.finding
 
 
-def test_a_refused_token_is_a_failure_that_does_not_show_it(machine, settings):
-    wrong = TOKEN[::-1]
-    with serving({"/api/version/": {"release": "1.23.2"}}) as number:
-        finding = surroundings.label_studio(
-            machine(), signed_in(settings, f"http://127.0.0.1:{number}", wrong)
-        )
-    assert finding.state == "failed"
-    assert wrong not in str(finding)
+def test_a_backend_that_runs_nowhere_is_a_failure_only_where_somebody_named_it(machine, settings):
+    chosen = settings(port=9)
+    assert surroundings.backend(Case(machine(), chosen)).status == "skipped"
+    named = surroundings.backend(Case(machine(), chosen, "http://127.0.0.1:9"))
+    assert named.status == "failure"
+    assert "prelabel serve" in named.mend
 
 
-def test_without_address_or_token_it_is_said_what_will_not_work(machine, settings):
-    for chosen in (settings(), settings(label_studio_url="http://127.0.0.1:9")):
-        finding = surroundings.label_studio(machine(), chosen)
-        assert finding.state == "warning"
-        assert "LABEL_STUDIO_API_KEY" in finding.mend
+@pytest.mark.parametrize(
+    ("content", "status", "finding"),
+    [
+        (b"<html>", 200, "web page"),
+        ({"status": "UP"}, 200, "not prelabel"),
+        ({}, 401, "wants a user"),
+        ({}, 503, "answered 503"),
+    ],
+)
+def test_another_program_in_the_place_of_the_backend_is_told_from_it(
+    machine, settings, backend, content, status, finding
+):
+    case = Case(machine(), settings(), f"http://127.0.0.1:{backend(content, status)}")
+    diagnosis = surroundings.backend(case)
+    assert diagnosis.status == "failure"
+    assert finding in diagnosis.finding
+
+
+def test_a_database_that_is_not_there_yet_is_not_made(machine, settings, tmp_path):
+    diagnosis = surroundings.database(Case(machine(), settings()))
+    assert diagnosis.status == "ok"
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_database_that_can_be_written_is_left_as_it_was(machine, settings, tmp_path):
+    open_database("", tmp_path / "data").dispose()
+    before = tables(tmp_path / "data/prelabel.db")
+    diagnosis = surroundings.database(Case(machine(), settings()))
+    assert diagnosis.status == "ok"
+    assert "data/prelabel.db written in" in diagnosis.finding
+    assert tables(tmp_path / "data/prelabel.db") == before
+
+
+def tables(path):
+    with closing(sqlite3.connect(path)) as connection:
+        return set(connection.execute("SELECT name FROM sqlite_schema"))
+
+
+def test_a_database_that_cannot_be_opened_or_written_is_a_failure(machine, settings, tmp_path):
+    wrong = settings(database_url=SecretStr("sqlite:////no/such/folder/prelabel.db"))
+    with pytest.raises(PrelabelError):
+        surroundings.database(Case(machine(), wrong))
+    (tmp_path / "data").write_text("a file where the folder should be")
+    assert surroundings.database(Case(machine(), settings())).status == "failure"
+
+
+def test_a_database_of_another_kind_of_file_is_a_failure(machine, settings, tmp_path):
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/prelabel.db").write_text("this is no database" * 100)
+    with pytest.raises(PrelabelError):
+        surroundings.database(Case(machine(), settings()))

@@ -1,5 +1,6 @@
 """What the checks look at, as a value, so that tests can make one up."""
 
+import os
 import re
 import shlex
 import shutil
@@ -10,8 +11,14 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
+from prelabel.predictors.sessions import usable_cores
 from prelabel.settings import given_names
 
+_CONTAINER_LIMITS = (
+    Path("/sys/fs/cgroup/memory.max"),
+    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
+)
+"""Where Linux writes what a container may use: control groups 2 and 1; "max" is no limit."""
 _TRIAL_TIMEOUT_S = 120.0  # torch alone takes half a minute from a cold disk
 
 
@@ -39,6 +46,8 @@ class Machine:
         names: Names of environment variables and of settings in files, in upper case.
         run: Runs lines of Python in a process of their own, which may crash.
         free_bytes: Room on the disk of a folder that exists.
+        cores: How many this process may run on.
+        memory_bytes: What there is in all, or what the container may use of it.
     """
 
     python: tuple[int, ...]
@@ -47,6 +56,8 @@ class Machine:
     names: frozenset[str]
     run: Callable[[str], Trial]
     free_bytes: Callable[[Path], int]
+    cores: int
+    memory_bytes: int
 
     def pip(self, arguments: str) -> str:
         """The command that runs pip for this Python."""
@@ -64,7 +75,20 @@ def this_machine() -> Machine:
         names=given_names(),
         run=_run,
         free_bytes=lambda folder: shutil.disk_usage(folder).free,
+        cores=usable_cores(),
+        memory_bytes=_memory_bytes(),
     )
+
+
+def existing(place: Path) -> Path:
+    """The place, or the nearest one above it that exists."""
+    return next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
+
+
+def _memory_bytes() -> int:
+    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    limits = [path.read_text().strip() for path in _CONTAINER_LIMITS if path.is_file()]
+    return min([physical, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
 def _run(lines: str) -> Trial:

@@ -1,10 +1,13 @@
-"""Checks of the models: their packages, devices, files, and the room for them."""
+"""Checks of model files: whether they are here, and whether they are whole."""
 
+import re
 from pathlib import Path
 
-from prelabel.doctor.finding import Finding, ok, warning
-from prelabel.doctor.machine import Machine
+from prelabel.doctor.case import Case
+from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
+from prelabel.doctor.packages import GROUNDING_DINO, WHY_BOXES
 from prelabel.errors import WeightsUnavailable
+from prelabel.predictors.download import file_digest
 from prelabel.predictors.grounding_dino_options import (
     SETTING_NAMES,
     GroundingDinoOptions,
@@ -12,71 +15,32 @@ from prelabel.predictors.grounding_dino_options import (
 )
 from prelabel.predictors.modes import MODES, weights_file
 from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.weights import WeightsFolder
+from prelabel.predictors.weights import WeightsFolder, recorded_digest
 from prelabel.predictors.wholebody import EMBEDDED, embedded_models
-from prelabel.settings import Settings
 
-GROUNDING_DINO = "grounding-dino"
-LEAST_FREE_BYTES = 2_000_000_000
-"""Twice the models of one mode and grounding-dino-tiny: an archive is unpacked beside itself."""
-
-_WHY_BOXES = "Boxes come from the OpenCV detector instead, which sees only what flickers."
+_WHY_DAMAGED = "A damaged model does not open, or finds nonsense."
 
 
-def boxes_packages(machine: Machine, settings: Settings) -> Finding:
-    """Whether torch and transformers are there, and the device that they are to use."""
-    if settings.boxes_predictor != GROUNDING_DINO:
-        return ok(f"not needed: BOXES_PREDICTOR is {settings.boxes_predictor}")
-    missing = [name for name in ("torch", "transformers") if name not in machine.packages]
-    if missing:
-        return warning(
-            f"not installed: {', '.join(missing)}",
-            _WHY_BOXES,
-            machine.pip("install 'prelabel[grounding-dino]'"),
-        )
-    found = f"torch {machine.packages['torch']}, transformers {machine.packages['transformers']}"
-    device = settings.grounding_dino_device
-    kind = device.partition(":")[0]
-    if kind == "cpu":
-        return ok(found)
-    usable = {"cuda": "torch.cuda.is_available()", "mps": "torch.backends.mps.is_available()"}
-    trial = machine.run(f"import torch; print({usable.get(kind, False)})")
-    if trial.ok and trial.said == "True":
-        return ok(f"{found}, {device} usable")
-    return warning(
-        f"{found}: {device} cannot be used{'' if trial.ok else f' ({trial.said})'}",
-        f"GROUNDING_DINO_DEVICE is {device}, but boxes are found on the CPU, many times slower.",
-        "Check the driver with `nvidia-smi`, then "
-        f"{machine.pip('install --force-reinstall torch')}; or set GROUNDING_DINO_DEVICE=cpu.",
-    )
-
-
-def boxes_weights(machine: Machine, settings: Settings) -> Finding:
-    """Whether Grounding DINO's weights are here."""
-    if settings.boxes_predictor != GROUNDING_DINO or "transformers" not in machine.packages:
-        return ok("not needed")
-    values = settings.options()
-    chosen = {field: values[name] for name, field in SETTING_NAMES.items()}
-    options = GroundingDinoOptions(**chosen)
+def boxes_weights(case: Case) -> Diagnosis:
+    """Whether Grounding DINO's weights are here, with the digest that the hub gave them."""
+    if case.settings.boxes_predictor != GROUNDING_DINO:
+        return skipped(f"BOXES_PREDICTOR is {case.settings.boxes_predictor}")
+    if "transformers" not in case.machine.packages:
+        return skipped("transformers is not installed")
+    values = case.settings.options()
+    options = GroundingDinoOptions(**{field: values[name] for name, field in SETTING_NAMES.items()})
     try:
         require_weights(options)
     except WeightsUnavailable as error:
-        return warning(f"{error.thing}: {error.cause}", _WHY_BOXES, error.next_step)
-    if options.local_only:
-        return ok(f"{options.model_id} is here")
-    return warning(
-        f"{options.model_id} is not here yet",
-        "The first prediction fetches it, and waits for that.",
-        f"hf download {options.model_id}",
-    )
+        return warning(f"{error.thing}: {error.cause}", WHY_BOXES, error.next_step)
+    return _where_it_is(options)
 
 
-def pose_weights(machine: Machine, settings: Settings) -> Finding:
-    """Whether the pose models of the mode, or the user's own, are here."""
-    del machine
-    if settings.poses_predictor != "rtmlib":
-        return ok(f"not needed: POSES_PREDICTOR is {settings.poses_predictor}")
-    pose = PoseSettings.of(settings.options())
+def pose_weights(case: Case) -> Diagnosis:
+    """Whether the pose models of the mode, or one's own, are here and whole."""
+    if case.settings.poses_predictor != "rtmlib":
+        return skipped(f"POSES_PREDICTOR is {case.settings.poses_predictor}")
+    pose = PoseSettings.of(case.settings.options())
     folder = WeightsFolder(pose.model_dir, allow_downloads=False)
     mode = MODES[pose.mode]
     wanted = [
@@ -84,49 +48,57 @@ def pose_weights(machine: Machine, settings: Settings) -> Finding:
         for own, of in ((pose.detector_file, mode.detector), (pose.pose_file, mode.pose))
     ]
     missing = [str(path) for path in wanted if not path.is_file()]
-    if not missing:
-        return ok(f"rtmlib-{pose.mode} in {pose.model_dir}")
     fetch = f"MODEL_DIR={pose.model_dir} prelabel models download {pose.mode}"
-    if pose.allow_downloads:
-        why = "The first prediction fetches them, and waits for that."
-    else:
-        why = "ALLOW_DOWNLOADS is false, so that the smaller models inside the package answer."
-    return warning(f"not here: {', '.join(missing)}", why, fetch)
+    if missing:
+        if pose.allow_downloads:
+            why = "The first prediction fetches them, and waits for that."
+        else:
+            why = "ALLOW_DOWNLOADS is false, so that the smaller models inside the package answer."
+        return warning(f"not here: {', '.join(missing)}", why, fetch)
+    recorded = {path: recorded_digest(path) for path in wanted}
+    damaged = [str(p) for p, digest in recorded.items() if digest and file_digest(p) != digest]
+    if damaged:
+        return failure(
+            f"damaged: {', '.join(damaged)}", _WHY_DAMAGED, f"rm {' '.join(damaged)} && {fetch}"
+        )
+    whole = " and whole" if all(recorded.values()) else ", with no digest to compare with"
+    return ok(f"{' and '.join(path.name for path in wanted)} are here{whole}")
 
 
-def embedded_weights(machine: Machine, settings: Settings) -> Finding:
+def embedded_weights(case: Case) -> Diagnosis:
     """Whether the models inside the package are whole.
 
     Raises:
         WeightsUnavailable: They are not.
     """
-    del machine, settings
+    del case
     embedded_models(PoseSettings.of({}))
     return ok(f"{' and '.join(EMBEDDED)} are whole")
 
 
-def disk_space(machine: Machine, settings: Settings) -> Finding:
-    """Whether there is room where models are kept."""
-    pose = PoseSettings.of(settings.options())
-    folders = {"MODEL_DIR": pose.model_dir}
-    if "huggingface-hub" in machine.packages:
-        from huggingface_hub import constants  # noqa: PLC0415 - comes with transformers
+def _where_it_is(options: GroundingDinoOptions) -> Diagnosis:
+    """On a model that is here or may be fetched: which of the two, and whether it is whole."""
+    if not options.local_only:
+        return warning(
+            f"{options.model_id} is not here yet",
+            "The first prediction fetches it, and waits for that.",
+            f"hf download {options.model_id}",
+        )
+    if Path(options.model_id).expanduser().is_dir():
+        return ok(f"folder {options.model_id}")
+    from huggingface_hub import constants  # noqa: PLC0415 - comes with transformers
 
-        folders["HF_HUB_CACHE"] = Path(constants.HF_HUB_CACHE)
-    free = {name: machine.free_bytes(_existing(folder)) for name, folder in folders.items()}
-    found = ", ".join(f"{free[name] / 1e9:.1f} GB for {folders[name]}" for name in folders)
-    tight = [name for name in folders if free[name] < LEAST_FREE_BYTES]
-    if not tight:
-        return ok(found)
-    return warning(
-        found,
-        f"A download of models may need {LEAST_FREE_BYTES / 1e9:.0f} GB.",
-        f"Make room, or set {' and '.join(tight)} to a folder on a larger disk.",
-    )
+    cached = Path(constants.HF_HUB_CACHE) / f"models--{options.model_id.replace('/', '--')}"
+    damaged = [path for path in cached.glob("blobs/*") if _differs_from_its_name(path)]
+    if damaged:
+        return failure(
+            f"{options.model_id} is damaged: {damaged[0]}",
+            _WHY_DAMAGED,
+            f"hf download --force-download {options.model_id}",
+        )
+    return ok(f"{options.model_id} is here and whole")
 
 
-def _existing(folder: Path) -> Path:
-    """The folder, or the nearest one above it that exists."""
-    return next(
-        place for place in (folder.absolute(), *folder.absolute().parents) if place.exists()
-    )
+def _differs_from_its_name(blob: Path) -> bool:
+    """Whether a file of the hub's cache is other than its name, where that is a sha256."""
+    return re.fullmatch(r"[0-9a-f]{64}", blob.name) is not None and file_digest(blob) != blob.name

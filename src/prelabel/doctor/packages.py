@@ -3,10 +3,12 @@
 import re
 from collections.abc import Iterable
 
-from prelabel.doctor.finding import Finding, failed, ok, warning
+from prelabel.doctor.case import Case
+from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.doctor.machine import Machine
-from prelabel.settings import Settings
 
+GROUNDING_DINO = "grounding-dino"
+WHY_BOXES = "Boxes come from the OpenCV detector instead, which sees only what flickers."
 LOWEST_PYTHON = (3, 11)
 OPENCV_BUILDS = (
     "opencv-python",
@@ -31,105 +33,116 @@ _DEBIAN_PACKAGES = {
 """Which Debian package has a library that GUI builds of OpenCV load."""
 
 
-def python(machine: Machine, settings: Settings) -> Finding:
+def python(case: Case) -> Diagnosis:
     """Whether this Python is new enough."""
-    del settings
-    version = ".".join(str(part) for part in machine.python)
-    if machine.python >= LOWEST_PYTHON:
-        return ok(f"{version} at {machine.executable}")
+    version = ".".join(str(part) for part in case.machine.python)
+    if case.machine.python >= LOWEST_PYTHON:
+        return ok(f"{version} at {case.machine.executable}")
     lowest = ".".join(str(part) for part in LOWEST_PYTHON)
-    return failed(
-        f"{version} at {machine.executable}",
+    return failure(
+        f"{version} at {case.machine.executable}",
         f"prelabel is written for Python {lowest} and newer.",
         f"python{lowest} -m venv .venv && .venv/bin/pip install prelabel",
     )
 
 
-def opencv_builds(machine: Machine, settings: Settings) -> Finding:
+def opencv_builds(case: Case) -> Diagnosis:
     """Whether exactly one build of OpenCV 4 is installed."""
-    del settings
-    builds = _installed(machine, OPENCV_BUILDS)
+    builds = _installed(case.machine, OPENCV_BUILDS)
     found = ", ".join(f"{name} {version}" for name, version in builds.items())
     if len(builds) > 1:
-        return failed(
+        return failure(
             f"{len(builds)} builds at once: {found}",
             "They write into one folder, cv2/, so that what is imported is a mixture; rtmlib "
             "asks for two of them.",
-            _anew(machine, OPENCV_BUILDS, OPENCV_PIN),
+            anew(case.machine, OPENCV_BUILDS, OPENCV_PIN),
         )
     if not builds:
         return warning(
             "no build of OpenCV from PyPI",
             "prelabel reads images with it; one from elsewhere may lack parts.",
-            machine.pip(f"install {OPENCV_PIN}"),
+            case.machine.pip(f"install {OPENCV_PIN}"),
         )
     if int(next(iter(builds.values())).partition(".")[0]) > LAST_OPENCV:
-        return failed(
+        return failure(
             found,
             "OpenCV 5 lacks parts that prelabel uses, and fails on pose models.",
-            _anew(machine, OPENCV_BUILDS, OPENCV_PIN),
+            anew(case.machine, OPENCV_BUILDS, OPENCV_PIN),
         )
     return ok(found)
 
 
-def opencv_import(machine: Machine, settings: Settings) -> Finding:
+def opencv_import(case: Case) -> Diagnosis:
     """Whether cv2 can be imported."""
-    del settings
-    trial = machine.run("import cv2; cv2.imdecode; print(cv2.__version__)")
+    trial = case.machine.run("import cv2; cv2.imdecode; print(cv2.__version__)")
     if trial.ok:
         return ok(f"cv2 {trial.said}")
     missing = re.search(r"(\S+\.so[.\d]*): cannot open shared object", trial.said)
     library = missing[1] if missing else ""
     if library in _DEBIAN_PACKAGES:
-        return failed(
+        return failure(
             trial.said,
             f"A GUI build of OpenCV wants {library}, which this system lacks; the headless build "
             "does not.",
-            f"{_anew(machine, OPENCV_BUILDS, OPENCV_PIN)}\n"
+            f"{anew(case.machine, OPENCV_BUILDS, OPENCV_PIN)}\n"
             "or, to keep the GUI build on Debian or Ubuntu: "
             f"apt-get install -y {_DEBIAN_PACKAGES[library]}",
         )
-    return failed(
+    return failure(
         trial.said,
         "prelabel reads every image with OpenCV.",
-        _anew(machine, OPENCV_BUILDS, OPENCV_PIN),
+        anew(case.machine, OPENCV_BUILDS, OPENCV_PIN),
     )
 
 
-def onnxruntime(machine: Machine, settings: Settings) -> Finding:
+def onnxruntime(case: Case) -> Diagnosis:
     """Whether one build of ONNX Runtime is installed, where pose models run in it."""
-    builds = _installed(machine, ONNXRUNTIME_BUILDS)
+    builds = onnxruntime_builds(case.machine)
     found = ", ".join(f"{name} {version}" for name, version in builds.items())
     if len(builds) > 1:
-        keep = "onnxruntime-gpu" if settings.device.startswith("cuda") else "onnxruntime"
-        return failed(
+        keep = "onnxruntime-gpu" if case.settings.device.startswith("cuda") else "onnxruntime"
+        return failure(
             f"{len(builds)} builds at once: {found}",
             "They write into one folder, so that the GPU is silently not used, or nothing works.",
-            _anew(machine, builds, keep),
+            anew(case.machine, builds, keep),
         )
-    if not builds and settings.backend == "onnxruntime":
+    if not builds and case.settings.backend == "onnxruntime":
         return warning(
             "not installed",
             "Without it there are no poses, and no body parts in boxes of the OpenCV detector.",
-            machine.pip("install 'prelabel[pose]'"),
+            case.machine.pip("install 'prelabel[pose]'"),
         )
-    if not builds or not settings.device.startswith("cuda"):
-        return ok(found or f"not installed; BACKEND is {settings.backend}")
-    trial = machine.run("import onnxruntime; print(*onnxruntime.get_available_providers())")
-    if trial.ok and "CUDAExecutionProvider" in trial.said.split():
-        return ok(f"{found} with CUDA")
+    return ok(found) if builds else skipped(f"not installed; BACKEND is {case.settings.backend}")
+
+
+def grounding_dino(case: Case) -> Diagnosis:
+    """Whether torch and transformers are installed, where they are to find boxes."""
+    if case.settings.boxes_predictor != GROUNDING_DINO:
+        return skipped(f"BOXES_PREDICTOR is {case.settings.boxes_predictor}")
+    there = case.machine.packages
+    missing = [name for name in ("torch", "transformers") if name not in there]
+    if not missing:
+        return ok(f"torch {there['torch']}, transformers {there['transformers']}")
     return warning(
-        f"{found}: {f'it offers {trial.said}' if trial.ok else trial.said}",
-        f"DEVICE is {settings.device}, but poses run on the CPU.",
-        _anew(machine, builds, "onnxruntime-gpu"),
+        f"not installed: {', '.join(missing)}",
+        WHY_BOXES,
+        case.machine.pip("install 'prelabel[grounding-dino]'"),
     )
+
+
+def onnxruntime_builds(machine: Machine) -> dict[str, str]:
+    """The builds of ONNX Runtime that are installed, with their versions."""
+    return _installed(machine, ONNXRUNTIME_BUILDS)
+
+
+def anew(machine: Machine, builds: Iterable[str], keep: str) -> str:
+    """The commands that install one build, all others out first.
+
+    Removing one takes files of the rest along, so that the order matters.
+    """
+    out = machine.pip(f"uninstall -y {' '.join(builds)}")
+    return f"{out} && {machine.pip(f'install {keep}')}"
 
 
 def _installed(machine: Machine, names: tuple[str, ...]) -> dict[str, str]:
     return {name: machine.packages[name] for name in names if name in machine.packages}
-
-
-def _anew(machine: Machine, builds: Iterable[str], keep: str) -> str:
-    """Install one build, all others out first: removing one takes files of the rest along."""
-    out = machine.pip(f"uninstall -y {' '.join(builds)}")
-    return f"{out} && {machine.pip(f'install {keep}')}"

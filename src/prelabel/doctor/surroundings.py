@@ -1,37 +1,44 @@
-"""Checks of what is set, where the backend listens, and of Label Studio."""
+"""Checks of what is set, of the database, and of where the backend listens."""
 
-import re
+import os
+import time
+from collections.abc import Mapping
 from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
 
-from prelabel.doctor.finding import Finding, failed, ok, warning
-from prelabel.doctor.machine import Machine
-from prelabel.errors import LabelStudioError
-from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.refusals import HOW_TO_SIGN_IN
-from prelabel.launch.backend import is_running
+from prelabel import __version__
+from prelabel.doctor.case import Case
+from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
+from prelabel.doctor.machine import existing
+from prelabel.errors import PrelabelError
+from prelabel.launch import backend as backends
 from prelabel.launch.processes import port_is_taken
-from prelabel.settings import Settings, known_names
+from prelabel.media.references import shown
+from prelabel.settings import known_names
+from prelabel.store.database import open_database
+from prelabel.store.transactions import transaction
 
 OF_LABEL_STUDIO = frozenset(
     {"LABEL_STUDIO_USER_TOKEN", "LABEL_STUDIO_HOST", "LABEL_STUDIO_PORT", "LABEL_STUDIO_BASE_URL"}
 )
 """Names of Label Studio's own that look like one of ours."""
-BLOCKS_PRIVATE_ADDRESSES = (1, 23, 1)
-"""The release of Label Studio that began to."""
+HEALTH_WAIT_S = 1.0
+"""How long Label Studio waits for `/health` (its ML_TIMEOUT_HEALTH)."""
 
 _SHORTEST_NAME = 8  # shorter names resemble those of other programs
 _LIKENESS = 0.85
-_TIMEOUT_S = 10.0
-_THIS_MACHINE = ("127.0.0.1", "::1", "localhost", "0.0.0.0", "::")  # noqa: S104 - compared with, not listened on
+_DATABASE_FILE = "prelabel.db"
+_TRIAL_TABLE = "prelabel_doctor"
+_MEND_FALLBACK = "See the checks of packages and weights above, then start the backend again."
 
 
-def setting_names(machine: Machine, settings: Settings) -> Finding:
+def setting_names(case: Case) -> Diagnosis:
     """Whether a name that was set is a misspelt name of ours."""
-    del settings
     known = sorted(name for name in known_names() if len(name) >= _SHORTEST_NAME)
     meant = {
         name: close[0]
-        for name in sorted(machine.names - known_names() - OF_LABEL_STUDIO)
+        for name in sorted(case.machine.names - known_names() - OF_LABEL_STUDIO)
         if len(name) >= _SHORTEST_NAME
         and (close := get_close_matches(name, known, n=1, cutoff=_LIKENESS))
     }
@@ -44,11 +51,32 @@ def setting_names(machine: Machine, settings: Settings) -> Finding:
     )
 
 
-def open_door(machine: Machine, settings: Settings) -> Finding:
+def database(case: Case) -> Diagnosis:
+    """Whether the database opens and can be written.
+
+    Raises:
+        PrelabelError: It cannot.
+    """
+    url = case.settings.database_url.get_secret_value()
+    folder = case.settings.data_folder
+    if not url and not (folder / _DATABASE_FILE).exists():
+        return _place_for(folder)
+    begin = time.monotonic()
+    engine = open_database(url, folder)
+    try:
+        with transaction(engine) as connection:
+            connection.exec_driver_sql(f"CREATE TABLE IF NOT EXISTS {_TRIAL_TABLE} (x INTEGER)")
+            connection.exec_driver_sql(f"DROP TABLE {_TRIAL_TABLE}")
+    finally:
+        engine.dispose()
+    place = engine.url.render_as_string(hide_password=True)
+    return ok(f"{place} written in {(time.monotonic() - begin) * 1000:.0f} ms")
+
+
+def open_door(case: Case) -> Diagnosis:
     """Whether others can reach a backend that asks for no password."""
-    del machine
-    address = settings.bind_address
-    if not settings.open_to_all:
+    address = case.settings.bind_address
+    if not case.settings.open_to_all:
         return ok(f"{address}, which only this machine or a password opens")
     return warning(
         f"{address}, without a password",
@@ -57,63 +85,74 @@ def open_door(machine: Machine, settings: Settings) -> Finding:
     )
 
 
-def port(machine: Machine, settings: Settings) -> Finding:
+def port(case: Case) -> Diagnosis:
     """Whether the backend's port is free, or its own."""
-    del machine
-    host = "127.0.0.1" if settings.bind_address in _THIS_MACHINE else settings.bind_address
-    url = f"http://{host}:{settings.port}"
-    if not port_is_taken(host, settings.port):
-        return ok(f"{settings.port} is free")
-    if is_running(url):
-        return ok(f"prelabel answers at {url}")
-    return failed(
-        f"{settings.port} is taken, and what answers is not prelabel, or asks for a password",
+    number = case.settings.port
+    if not port_is_taken(case.host, number):
+        return ok(f"{number} is free")
+    if backends.is_running(f"http://{case.host}:{number}", backends.credentials(case.settings)):
+        return ok(f"prelabel answers at http://{case.host}:{number}")
+    return failure(
+        f"{number} is taken, and what answers is not prelabel, or asks for another password",
         "The backend cannot listen there.",
-        f"Stop that program (`lsof -i :{settings.port}` names it), or set PORT to a free port.",
+        f"lsof -i :{number}   # names the program: stop it, or set PORT to a free port",
     )
 
 
-def label_studio(machine: Machine, settings: Settings) -> Finding:
-    """Whether Label Studio answers and takes our token."""
-    del machine
-    url = settings.label_studio_url
-    token = settings.label_studio_api_key.get_secret_value()
-    password = settings.label_studio_password.get_secret_value()
-    if not url:
-        return warning(
-            "LABEL_STUDIO_URL is not set",
-            "Images that were uploaded to Label Studio cannot be read.",
-            "Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY.",
-        )
-    if not (token or (settings.label_studio_username and password)):
-        return warning(
-            f"no token for {url}",
-            "Images that were uploaded to Label Studio cannot be read.",
-            HOW_TO_SIGN_IN,
-        )
+def backend(case: Case) -> Diagnosis:
+    """Whether the backend answers from here, in time, in our version and with the models wanted."""
+    url, auth = case.backend_url, backends.credentials(case.settings)
+    if not case.given_backend_url and not backends.is_running(url, auth):
+        return skipped(f"none runs at {url}; `prelabel serve` starts it, --backend-url names it")
+    begin = time.monotonic()
     try:
-        with LabelStudio(
-            url,
-            token=token or None,
-            username=settings.label_studio_username or None,
-            password=password or None,
-            timeout_s=_TIMEOUT_S,
-            verify=settings.verify_ssl,
-        ) as studio:
-            user, version = studio.whoami().get("email", "somebody"), studio.version()
-    except LabelStudioError as error:
-        return failed(
-            f"{error.thing}: {error.cause}",
-            "prelabel can neither read uploaded images nor attach itself.",
-            error.next_step,
+        health = backends.told(url, "/health", auth)
+    except PrelabelError as error:
+        return failure(
+            f"{shown(url)}: {error.cause}",
+            "Whoever asks there gets no predictions.",
+            "prelabel serve   # on that machine, with the settings that it has here",
         )
-    note = (
-        "; it blocks backends on private addresses unless ML_BLOCK_LOCAL_IP=false and "
-        "SSRF_PROTECTION_ENABLED=false are in its environment"
+    if "model_loaded" not in health:
+        return failure(
+            f"{shown(url)} is not prelabel",
+            "Whoever asks there gets no predictions.",
+            "Give the address at which `prelabel serve` listens.",
+        )
+    return _judged(health, shown(url), time.monotonic() - begin)
+
+
+def _judged(health: Mapping[str, Any], url: str, seconds: float) -> Diagnosis:
+    """On what a backend says of itself, and how long it took to say it."""
+    version, parts = health.get("version", "unknown"), health.get("predictors", {})
+    answering = ", ".join(str(part["name"]) for part in parts.values())
+    found = f"{version} at {url} in {seconds * 1000:.0f} ms: {answering or 'no predictors'}"
+    if version != __version__:
+        return warning(
+            found,
+            f"This is prelabel {__version__}; what it says of models and settings is not the "
+            "backend's.",
+            f"Install prelabel {__version__} there too, and start the backend again.",
+        )
+    reasons = "; ".join(str(part["reason"]) for part in parts.values() if part.get("reason"))
+    if reasons:
+        return warning(f"{found} ({reasons})", "Not what was asked for answers.", _MEND_FALLBACK)
+    if seconds > HEALTH_WAIT_S:
+        return warning(
+            found,
+            f"Label Studio waits {HEALTH_WAIT_S:g} s for it, and then shows Disconnected.",
+            "Look at what keeps the machine busy, or set WORKERS to a higher number.",
+        )
+    return ok(found)
+
+
+def _place_for(folder: Path) -> Diagnosis:
+    """Whether a database that is not there yet can be made; doctor makes none."""
+    above = existing(folder)
+    if above.is_dir() and os.access(above, os.W_OK | os.X_OK):
+        return ok(f"not there yet, and will be made in {folder}")
+    return failure(
+        f"{above} cannot be written",
+        "Jobs, what was learnt and the journal of runs have no place.",
+        "Set DATA_DIR to a folder that prelabel may write to.",
     )
-    blocks = _numbers(version) >= BLOCKS_PRIVATE_ADDRESSES
-    return ok(f"{version} at {url}, signed in as {user}{note if blocks else ''}")
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(number) for number in re.findall(r"\d+", version)[:3])

@@ -191,6 +191,14 @@ def _by_status(status: int, thing: str, detail: str) -> LabelStudioError:
     return RequestRefused(thing, detail, next_step)
 
 
+def is_locked(response: httpx2.Response) -> bool:
+    """Whether Label Studio gave up waiting for its SQLite database, which others write to."""
+    return (
+        response.status_code == HTTPStatus.INTERNAL_SERVER_ERROR
+        and b"database-is-locked" in response.content.replace(b" ", b"-")
+    )
+
+
 def not_json(response: httpx2.Response) -> LabelStudioUnreachable:
     """The error for a redirect, a web page or anything else where JSON was due."""
     url = response.request.url.copy_with(query=None)
@@ -213,7 +221,11 @@ def _detail(response: httpx2.Response) -> str:
     if not isinstance(body, dict):
         return status
     validation = body.get("validation_errors")
-    said = "; ".join(_messages(validation)) if validation else str(body.get("detail") or status)
+    said = (
+        "; ".join(_messages(validation))
+        if validation
+        else str(body.get("detail") or body.get("error") or status)
+    )
     plain = " ".join(_LINK.sub("", said).split()).rstrip(".")
     return textwrap.shorten(plain, _LONGEST_DETAIL, placeholder=" …")
 

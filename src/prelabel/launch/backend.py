@@ -75,6 +75,23 @@ def is_running(url: str, auth: httpx2.Auth | None = None) -> bool:
     return isinstance(health, dict) and "model_loaded" in health
 
 
+def told(url: str, path: str, auth: httpx2.Auth | None = None) -> dict[str, Any]:
+    """What the backend at `url` tells of itself at a path, such as "/health".
+
+    Raises:
+        OperatorError: Nothing answers there, or it is no prelabel.
+        LoginRefused: The backend wants other credentials.
+        ModelError: It answered, and said no.
+    """
+    with httpx2.Client(base_url=url, auth=auth, timeout=PROBE_TIMEOUT_S) as client:
+        try:
+            return _ask(client, "GET", path)
+        except ValueError as error:
+            raise OperatorError(
+                f"backend at {url}", "answers with a web page instead of data", "Check the address."
+            ) from error
+
+
 def warm_up(
     url: str,
     picture: bytes,
