@@ -14,6 +14,7 @@ from prelabel.labelstudio.tasks import Task
 from prelabel.learning.frames import FrameKey, frame_key, neighbours
 from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Plan
+from prelabel.runtime.clock import UNTIMED, Clock
 from prelabel.runtime.deadline import Deadline
 from prelabel.types import Image
 
@@ -46,12 +47,14 @@ class Studio:
         fetchers: Threads that fetch and decode.
         siblings: The tasks around a task in its project, for its neighbouring frames.
         ahead: How many tasks are fetched ahead of the predictor.
+        clock: Times the stages of the way.
     """
 
     images: ImageSource
     fetchers: Executor
     siblings: Callable[[Task], Sequence[Task]]
     ahead: int = 8
+    clock: Clock = UNTIMED
 
 
 Pages = dict[str, list[Image]]

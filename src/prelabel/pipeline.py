@@ -16,13 +16,18 @@ from prelabel.errors import ModelError, OperatorError, PrelabelError, TaskError
 from prelabel.gathering import Access, Gatherer, Pages, Studio
 from prelabel.geometry import box_areas
 from prelabel.labelstudio.regions.check import problems
+from prelabel.labelstudio.regions.marks import kept
 from prelabel.labelstudio.regions.write import Page, mean_score
 from prelabel.labelstudio.tasks import Task
-from prelabel.plan import Plan, Step
+from prelabel.plan import Plan
 from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import named_by_parts
 from prelabel.predictors.pose_parts import parts_of
+from prelabel.recall import Recall, Recalled
+from prelabel.runtime.clock import Clock
 from prelabel.runtime.deadline import Deadline
+from prelabel.runtime.isolation import answer_each, defect
+from prelabel.steps import Step
 from prelabel.types import Ask, Detections, Image, Poses
 
 log = structlog.get_logger(__name__)
@@ -64,7 +69,7 @@ def predict_tasks(
         task that is not yielded was not reached in time.
     """
     if not plan.steps:
-        yield from ((index, _nothing_to_fill(task)) for index, task in enumerate(tasks))
+        yield from ((index, _without_model(task, plan)) for index, task in enumerate(tasks))
         return
     unusable = _load_predictors(plan)
     if unusable is not None:
@@ -72,29 +77,31 @@ def predict_tasks(
         return
     known = tasks if isinstance(tasks, Sequence) else ()
     gatherer = Gatherer(plan, studio, access, known, deadline)
+    recall = Recall(plan, known)
     waiting = enumerate(tasks)
-    loading: dict[Future[Pages], _Numbered] = {}
+    loading: dict[Future[Pages], _Recalled] = {}
     loaded: list[_Gathered] = []
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     try:
         while not deadline.passed:
-            for index, task in _take(waiting, studio.ahead - len(loading) - len(loaded)):
-                future = studio.fetchers.submit(gatherer.pages, index, task)
-                loading[future] = _Numbered(index, task)
-            if not loading and not loaded:
+            taken = _take(waiting, studio.ahead - len(loading) - len(loaded))
+            for index, task in taken:
+                one = _Recalled(index, task, recall.of(task))
+                drawn = recall.drawn(one.recalled)
+                if drawn is None:
+                    loading[studio.fetchers.submit(gatherer.pages, index, task)] = one
+                else:  # nobody knows better than those who annotated it
+                    yield index, _annotated(drawn, plan)
+            if not taken and not loading and not loaded:
                 return
             patience_s = 0.0 if loaded else deadline.remaining_s()
-            arrived, _ = wait(loading, timeout=patience_s, return_when=FIRST_COMPLETED)
-            for future in arrived:
-                one = loading.pop(future)
-                try:
-                    loaded.append(_Gathered(one.index, one.task, future.result()))
-                except PrelabelError as error:
-                    yield one.index, error
-                except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
-                    yield one.index, _defect(one.task, error)
+            for one, pages in _arrived(loading, patience_s):
+                if isinstance(pages, PrelabelError):
+                    yield one.index, pages
+                else:
+                    loaded.append(_Gathered(one.index, pages, one.recalled))
             batch, loaded = loaded[:batch_size], loaded[batch_size:]
-            outcomes = _predict_batch([one.pages for one in batch], plan)
+            outcomes = _predict_batch(batch, plan, studio.clock)
             yield from zip([one.index for one in batch], outcomes, strict=True)
     finally:
         for future in loading:
@@ -102,40 +109,75 @@ def predict_tasks(
 
 
 @dataclass(frozen=True, slots=True)
-class _Numbered:
-    """A task with its place among all."""
+class _Recalled:
+    """A task with its place among all and what was learnt of it."""
 
     index: int
     task: Task
+    recalled: Recalled
 
 
 @dataclass(frozen=True, slots=True)
 class _Gathered:
-    """A task with its images."""
+    """A task's place among all, its images, and what was learnt of them."""
 
     index: int
-    task: Task
     pages: Pages
+    recalled: Recalled
 
 
-def _predict_batch(batch: Sequence[Pages], plan: Plan) -> list[Outcome]:
+def _arrived(
+    loading: dict[Future[Pages], _Recalled], patience_s: float
+) -> Iterator[tuple[_Recalled, Pages | PrelabelError]]:
+    """The tasks whose images have come, or why they have not; taken out of `loading`."""
+    arrived, _ = wait(loading, timeout=patience_s, return_when=FIRST_COMPLETED)
+    for future in arrived:
+        one = loading.pop(future)
+        try:
+            yield one, future.result()
+        except PrelabelError as error:
+            yield one, error
+        except Exception as error:  # noqa: BLE001 - defect logs it; the others go on
+            yield one, defect(one.task, error)
+
+
+def _annotated(drawn: Sequence[bytes], plan: Plan) -> Prediction:
+    """What people drew on a task's images, as the prediction for it."""
+    result = [region for one in drawn for region in kept(one, plan.config)]
+    return Prediction(result, 1.0 if result else 0.0, plan.model_version)
+
+
+def _predict_batch(batch: Sequence[_Gathered], plan: Plan, clock: Clock) -> list[Outcome]:
     """One outcome per task of a batch; an error in one step of a task is the task's outcome."""
     found: list[list[_OnPage]] = [[] for _ in batch]
     errors: dict[int, PrelabelError] = {}
     for step in plan.steps:
-        pages = [(row, page) for row, pages in enumerate(batch) for page in _paged(pages, step)]
-        answer = _answer(step, [image for _, (image, _) in pages])
+        pages = [(row, page) for row, one in enumerate(batch) for page in _paged(one.pages, step)]
+        with clock.busy("predict", len(pages)):
+            answer = _answer(step, [image for _, (image, _) in pages])
         for (row, (image, number)), finding in zip(pages, answer, strict=True):
             if isinstance(finding, PrelabelError):
                 errors.setdefault(row, finding)
             else:
                 page = Page(image.height, image.width, number)
-                found[row].append(_OnPage(step, page, _wanted(finding, step.ask)))
+                wanted = _with_learnt(_wanted(finding, step.ask), step, page, batch[row], plan)
+                found[row].append(_OnPage(step, page, wanted))
     version = plan.model_version
-    return [
-        errors.get(row) or _prediction(on_pages, version, plan)
-        for row, on_pages in enumerate(found)
-    ]
+    with clock.busy("write", len(batch)):
+        return [
+            errors.get(row) or _prediction(on_pages, version, plan)
+            for row, on_pages in enumerate(found)
+        ]
+
+
+def _with_learnt(
+    finding: Detections | Poses, step: Step, page: Page, one: _Gathered, plan: Plan
+) -> Detections | Poses:
+    """What a step found, together with what was learnt of the same image."""
+    answer = one.recalled.get(step.image.name)
+    if answer is None or plan.lesson is None:
+        return finding
+    return step.with_learnt(finding, answer, (page.height, page.width), plan.lesson.prefer)
 
 
 def _load_predictors(plan: Plan) -> PrelabelError | None:
@@ -150,26 +192,7 @@ def _load_predictors(plan: Plan) -> PrelabelError | None:
 
 def _answer(step: Step, images: Sequence[Image]) -> Answer:
     """One entry per image; an image on which the predictor breaks costs only itself."""
-    try:
-        answer = step.predictor.predict(images, step.ask)
-        assert len(answer) == len(images), f"{len(answer)} answers for {len(images)} images"
-    except PrelabelError as error:
-        return [error] * len(images)
-    except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
-        if len(images) > 1:
-            return [found for image in images for found in _answer(step, [image])]
-        return [_defect(images[0].name, error)] * len(images)
-    return answer
-
-
-def _defect(thing: object, error: Exception) -> ModelError:
-    """What nobody thought of: the log has all of it, the outcome its name."""
-    log.error("defect", thing=str(thing), exc_info=error)
-    return ModelError(
-        str(thing),
-        f"met a defect of prelabel ({type(error).__name__})",
-        "Please report what the log says of it.",
-    )
+    return answer_each(lambda some: step.predictor.predict(some, step.ask), images)
 
 
 @dataclass(frozen=True, slots=True)
@@ -194,8 +217,8 @@ def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
             finding = _with_parts_of_poses(one, found)
             result += one.step.regions(finding, one.page)
             scores += one.step.scores(finding)
-    except Exception as error:  # noqa: BLE001 - _defect logs it; the others go on
-        return _defect("prediction", error)
+    except Exception as error:  # noqa: BLE001 - defect logs it; the others go on
+        return defect("prediction", error)
     score = mean_score(scores) if result else 0.0
     return _checked(Prediction(result, score, version), plan)
 
@@ -238,6 +261,28 @@ def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
         if at.any():  # of several that lie there, the smallest is what was meant
             kept[np.argmin(np.where(at, box_areas(boxes), np.inf))] = True
     return finding.take(np.flatnonzero(kept))
+
+
+def _without_model(task: Task, plan: Plan) -> Outcome:
+    """The outcome of a task at which no model looks: what was learnt of its video."""
+    if not plan.videos:
+        return _nothing_to_fill(task)
+    learned = plan.lesson.learned if plan.lesson else None
+    learnt = [
+        found
+        for step in plan.videos
+        if learned and task.number is not None
+        if (found := step.regions(learned, task.number)) is not None
+    ]
+    if not learnt:
+        return TaskError(
+            str(task),
+            "nobody drew a track in its video that was learnt from",
+            "Draw an object on a few frames, submit, press Start Training, and retrieve again.",
+        )
+    result = [region for regions in learnt for region in regions]
+    scores = [region["score"] for region in result if "score" in region]
+    return _checked(Prediction(result, mean_score(scores), plan.model_version), plan)
 
 
 def _nothing_to_fill(task: Task) -> TaskError:

@@ -4,42 +4,32 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prelabel import keypoints
-from prelabel.labelstudio.config import Control, ImageTag, LabelConfig, normalised, parse
+from prelabel.labelstudio.config import Control, LabelConfig, normalised, parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.prompts import (
-    DISTORTION_PROMPTS,
     part_choices,
     phrases_of,
-    phrases_typed,
 )
 from prelabel.labelstudio.regions.read import drawn_places, prompt_texts
 from prelabel.labelstudio.regions.write import (
-    Page,
     PartChoice,
     PersonBox,
-    Region,
-    box_regions,
-    pose_regions,
 )
+from prelabel.learning.sequence import Learned
 from prelabel.predictors.base import Predictor
 from prelabel.predictors.registry import fingerprint
-from prelabel.types import Ask, Detections, Phrase, Poses
+from prelabel.runtime.batcher import at
+from prelabel.runtime.callers import Caller
+from prelabel.steps import BoxStep, PoseStep, Step, VideoStep
+from prelabel.types import SEQUENCE, Ask
 
 NO_PREDICTOR = "no-predictor"
 """The model version of a project that has nothing prelabel can fill."""
 
-_DEFAULT_ASK = Ask(
-    tuple(Phrase(text, "body_distortion", part) for part, text in DISTORTION_PROMPTS)
-)
 _MIN_PART_CHOICES = 2
 
 PERSON_WORDS = frozenset({"person", "people", "human", "man", "woman", "pose"})
 """Labels of a rectangle that holds a person's keypoints."""
-
-
-Places = tuple[tuple[float, ...], ...]
-"""Boxes xyxy or points xy in pixels, as `Ask` has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,84 +45,19 @@ class Predictors:
     poses: Predictor
 
 
-@dataclass(frozen=True, slots=True)
-class BoxStep:
-    """A control that is filled with boxes, or with their centres."""
-
-    predictor: Predictor
-    ask: Ask
-    image: ImageTag
-    control: Control
-    part_choice: PartChoice | None
-
-    def regions(self, found: Detections | Poses, page: Page) -> list[Region]:
-        """Findings on one page as regions."""
-        assert isinstance(found, Detections), f"{self.predictor.name} gave poses for boxes"
-        return box_regions(found, self.control, self.part_choice, page)
-
-    def scores(self, found: Detections | Poses) -> list[float]:
-        """How sure each box is."""
-        assert isinstance(found, Detections)
-        return [float(score) for score in found.scores]
-
-    def typed(self, texts: Sequence[str]) -> "BoxStep":
-        """The step that looks for what an annotator typed."""
-        phrases = phrases_typed(texts, self.control)
-        return replace(self, ask=replace(self.ask, phrases=phrases)) if phrases else self
-
-    def looking(self, within_xyxy: Places, at_xy: Places) -> "BoxStep":
-        """The step that looks only where an annotator drew."""
-        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
-
-    @property
-    def wish(self) -> str:
-        """What is asked for beyond the defaults; "" for nothing."""
-        return "" if self.ask == _DEFAULT_ASK else repr(self.ask)
-
-
-@dataclass(frozen=True, slots=True)
-class PoseStep:
-    """A control that is filled with the keypoints of people.
+@dataclass(frozen=True, slots=True, eq=False)
+class Taught:
+    """One trained version of the sequence learner, as a plan uses it.
 
     Attributes:
-        points: The stored label of each keypoint index that the control has.
-        parent: The rectangle that a person's keypoints lie under, or None.
+        number: How many trainings made it: the N of `.seq<N>`.
+        learned: What it knows.
+        prefer: Whether it goes before what a model finds, or only fills empty frames.
     """
 
-    predictor: Predictor
-    ask: Ask
-    image: ImageTag
-    control: Control
-    points: dict[int, str]
-    parent: PersonBox | None
-
-    def regions(self, found: Detections | Poses, page: Page) -> list[Region]:
-        """Findings on one page as regions."""
-        assert isinstance(found, Poses), f"{self.predictor.name} gave boxes for poses"
-        return pose_regions(found, self.control, self.points, self.parent, page)
-
-    def scores(self, found: Detections | Poses) -> list[float]:
-        """How sure each person is."""
-        assert isinstance(found, Poses)
-        return [float(score) for score in found.box_scores]
-
-    def typed(self, texts: Sequence[str]) -> "PoseStep":
-        """The same step: people are not asked for in words."""
-        del texts
-        return self
-
-    def looking(self, within_xyxy: Places, at_xy: Places) -> "PoseStep":
-        """The step that looks only where an annotator drew."""
-        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
-
-    @property
-    def wish(self) -> str:
-        """What is asked for beyond the defaults, which are all keypoints; "" for nothing."""
-        every = len(self.points) == len(keypoints.NAMES)
-        return "" if every and self.ask == Ask() else repr((self.ask, sorted(self.points)))
-
-
-Step = BoxStep | PoseStep
+    number: int
+    learned: Learned
+    prefer: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,12 +69,21 @@ class Plan:
         steps: What to run for each task; empty where the config has nothing to fill.
         warnings: What an operator should know about this config.
         wishes: What it asks for beyond the defaults, as text for the model version.
+        lesson: What was learnt from the project's annotations, or None.
+        videos: What the learner fills without a model; used where there are no `steps`.
     """
 
     config: LabelConfig
     steps: tuple[Step, ...]
     warnings: tuple[str, ...]
     wishes: tuple[str, ...]
+    lesson: Taught | None = None
+    videos: tuple[VideoStep, ...] = ()
+
+    @property
+    def fills(self) -> bool:
+        """Whether there is anything in the label config that can be filled."""
+        return bool(self.steps or self.videos)
 
     @property
     def model_version(self) -> str:
@@ -157,25 +91,38 @@ class Plan:
 
         Label Studio asks again for every task when it changes.
         """
-        if not self.steps:
+        if not self.fills:
             return NO_PREDICTOR
         predictors = list({id(step.predictor): step.predictor for step in self.steps}.values())
         digest = fingerprint(
             {
                 "predictors": [p.fingerprint for p in predictors if p.fingerprint],
                 "wishes": list(self.wishes),
+                "learnt": "prefer" if self.lesson is None or self.lesson.prefer else "fill",
             },
-            {"predictors": [], "wishes": []},
+            {"predictors": [], "wishes": [], "learnt": "prefer"},
         )
-        name = "+".join(predictor.name for predictor in predictors)
-        return f"{name}@{digest}" if digest else name
+        name = "+".join(predictor.name for predictor in predictors) or SEQUENCE
+        version = f"{name}@{digest}" if digest else name
+        return version if self.lesson is None else f"{version}.seq{self.lesson.number}"
+
+    def taught(self, lesson: Taught | None) -> "Plan":
+        """The plan that also knows what was learnt."""
+        return replace(self, lesson=lesson) if self.fills else self
+
+    def at(self, caller: Caller) -> "Plan":
+        """The plan whose predictors answer this caller in its turn."""
+        seen = {id(step.predictor): at(step.predictor, caller) for step in self.steps}
+        steps = (replace(step, predictor=seen[id(step.predictor)]) for step in self.steps)
+        return replace(self, steps=tuple(steps))
 
     def interactive(self, results: Sequence[Mapping[str, Any]]) -> "Plan":
         """The plan for what an annotator just typed or drew with a smart tool."""
         typed = prompt_texts(results)
         within, at = drawn_places(results)
         steps = (step.typed(typed) if typed else step for step in self.steps)
-        return replace(self, steps=tuple(step.looking(within, at) for step in steps))
+        looking = tuple(step.looking(within, at) for step in steps)
+        return replace(self, steps=looking, lesson=None)  # a person asks the model, here and now
 
 
 def make_plan(label_config: str, predictors: Predictors) -> Plan:
@@ -194,12 +141,25 @@ def make_plan(label_config: str, predictors: Predictors) -> Plan:
     given = {(s.control.name, label) for s in poses for label in s.points.values()}
     given |= {(s.parent.control.name, s.parent.label) for s in poses if s.parent}
     steps: list[Step] = [*_box_steps(config, predictors.boxes, given, warnings), *poses]
-    if not steps:
+    videos = _video_steps(config)
+    if not (steps or videos):
         warnings.append(
-            "nothing to fill: prelabel fills RectangleLabels and KeyPointLabels on an Image"
+            "nothing to fill: prelabel fills RectangleLabels and KeyPointLabels on an Image, and "
+            "VideoRectangle on a Video"
         )
+    if steps and videos:
+        warnings.append("a Video beside an Image is not filled")
     wishes = tuple(step.wish for step in steps if step.wish)
-    return Plan(config, tuple(steps), tuple(warnings), wishes)
+    return Plan(config, tuple(steps), tuple(warnings), wishes, videos=() if steps else videos)
+
+
+def _video_steps(config: LabelConfig) -> tuple[VideoStep, ...]:
+    return tuple(
+        VideoStep(video, control, config.labels_beside(control), _choices(config, control))
+        for video in config.videos
+        for control in config.controls
+        if control.tag == "VideoRectangle" and control.to_name == video.name
+    )
 
 
 def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) -> list[PoseStep]:
@@ -209,7 +169,8 @@ def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) 
         if image is not None and points:
             ask = Ask(min_score=_min_score(control, "model_point_threshold", warnings))
             parent = _person_box(config, control)
-            steps.append(PoseStep(predictor, ask, image, control, points, parent))
+            choices = _choices(config, control)
+            steps.append(PoseStep(predictor, ask, image, control, points, parent, choices))
     return steps
 
 
@@ -234,7 +195,8 @@ def _box_steps(
             if fresh:
                 ask = Ask(phrases_of(fresh), _min_score(control, "model_score_threshold", warnings))
                 choice = _part_choice(config, control)
-                steps.append(BoxStep(predictor, ask, image, control, choice))
+                choices = _choices(config, control)
+                steps.append(BoxStep(predictor, ask, image, control, choice, choices))
     return steps
 
 
@@ -292,6 +254,15 @@ def _part_choice(config: LabelConfig, control: Control) -> PartChoice | None:
                     (not named, PartChoice(choices, stored, _labels_shown(choices, control)))
                 )
     return min(fitting, key=lambda choice: choice[0], default=(True, None))[1]
+
+
+def _choices(config: LabelConfig, control: Control) -> dict[str, Control]:
+    """All per-region choices of the image that a control works on, by name."""
+    return {
+        choices.name: choices
+        for choices in config.controls
+        if choices.tag == "Choices" and choices.per_region and choices.to_name == control.to_name
+    }
 
 
 def _labels_shown(choices: Control, control: Control) -> frozenset[str]:

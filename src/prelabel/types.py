@@ -7,18 +7,22 @@ Letters in shapes: N findings, K keypoints, H and W image height and width.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+Attributes = Mapping[str, tuple[str, ...]]
 Float32Array = NDArray[np.float32]
 UInt8Array = NDArray[np.uint8]
 
 BODY_PARTS = ("face", "hair", "hand", "arm", "leg", "torso", "full_body", "other")
 """The values of the `body_part` attribute, in the order in which a label config lists them."""
 
+
+SEQUENCE = "sequence"
+"""The source of what was learnt from annotations of neighbouring frames."""
 
 DISTORTION_WORDS = frozenset(
     {"distort", "deform", "malform", "artifact", "artefact", "glitch", "anomal", "warp", "melt"}
@@ -39,6 +43,12 @@ def require_shape(
             f"{field}: expected ({wanted}) {np.dtype(dtype).name}, "
             f"got {array.shape} {array.dtype.name}"
         )
+
+
+def require_count(field: str, values: Sequence[object], count: int) -> None:
+    """Raise ValueError naming the field unless it has one value per finding, or none at all."""
+    if len(values) not in (0, count):
+        raise ValueError(f"{field}: expected none or {count} values, got {len(values)}")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,6 +130,9 @@ class Detections:
         labels: N labels, as asked for.
         body_parts: N values of `BODY_PARTS`, or None where no part is known.
         source: The name of the predictor that found them.
+        sources: Who found each of N, where that differs; empty where `source` found all.
+        attributes: What people chose for each of N, by the name of the choices' control; empty
+            where nobody chose anything.
     """
 
     boxes_xyxy: Float32Array
@@ -127,9 +140,13 @@ class Detections:
     labels: tuple[str, ...]
     body_parts: tuple[str | None, ...]
     source: str
+    sources: tuple[str, ...] = ()
+    attributes: tuple[Attributes, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.labels)
+        require_count("sources", self.sources, count)
+        require_count("attributes", self.attributes, count)
         require_shape("boxes_xyxy", self.boxes_xyxy, (count, 4), np.float32)
         require_shape("scores", self.scores, (count,), np.float32)
         if len(self.body_parts) != count:
@@ -152,7 +169,13 @@ class Detections:
             tuple(self.labels[row] for row in rows),
             tuple(self.body_parts[row] for row in rows),
             self.source,
+            tuple(self.sources[row] for row in rows if self.sources),
+            tuple(self.attributes[row] for row in rows if self.attributes),
         )
+
+    def source_of(self, row: int) -> str:
+        """Who found one box."""
+        return self.sources[row] if self.sources else self.source
 
     @classmethod
     def none(cls, source: str) -> Detections:
@@ -170,6 +193,8 @@ class Poses:
         keypoints_xy: (N, K, 2) float32, pixels; may lie outside the image.
         keypoint_scores: (N, K) float32 in 0..1.
         source: The name of the predictor that found them.
+        sources: As in `Detections`.
+        attributes: As in `Detections`, of each person's box.
     """
 
     boxes_xyxy: Float32Array
@@ -177,9 +202,13 @@ class Poses:
     keypoints_xy: Float32Array
     keypoint_scores: Float32Array
     source: str
+    sources: tuple[str, ...] = ()
+    attributes: tuple[Attributes, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.boxes_xyxy)
+        require_count("sources", self.sources, count)
+        require_count("attributes", self.attributes, count)
         require_shape("boxes_xyxy", self.boxes_xyxy, (count, 4), np.float32)
         require_shape("box_scores", self.box_scores, (count,), np.float32)
         require_shape("keypoints_xy", self.keypoints_xy, (count, None, 2), np.float32)
@@ -200,7 +229,13 @@ class Poses:
             self.keypoints_xy[rows],
             self.keypoint_scores[rows],
             self.source,
+            tuple(self.sources[row] for row in rows if self.sources),
+            tuple(self.attributes[row] for row in rows if self.attributes),
         )
+
+    def source_of(self, row: int) -> str:
+        """Who found one person."""
+        return self.sources[row] if self.sources else self.source
 
     @classmethod
     def none(cls, keypoints: int, source: str) -> Poses:
@@ -232,7 +267,7 @@ class Mark:
     control: str
     label: str
     box_xyxy: Float32Array
-    attributes: Mapping[str, tuple[str, ...]]
+    attributes: Attributes
     points_xy: Float32Array
     points_seen: NDArray[np.bool_]
     track: str = ""

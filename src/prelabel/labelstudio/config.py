@@ -109,11 +109,27 @@ class ImageTag:
 
 
 @dataclass(frozen=True, slots=True)
+class VideoTag:
+    """A `<Video>` tag.
+
+    Attributes:
+        name: What results call `to_name`.
+        value: The `value` attribute, for example "$video".
+        frame_rate: The `frameRate` attribute, for example "25" or "$fps"; "" where it has none.
+    """
+
+    name: str
+    value: str
+    frame_rate: str
+
+
+@dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """All image and control tags of a project, in document order."""
+    """All image, video and control tags of a project, in document order."""
 
     images: tuple[ImageTag, ...]
     controls: tuple[Control, ...]
+    videos: tuple[VideoTag, ...] = ()
 
     def image(self, name: str) -> ImageTag | None:
         """The image tag of this name."""
@@ -122,6 +138,12 @@ class LabelConfig:
     def control(self, name: str) -> Control | None:
         """The control of this name."""
         return next((control for control in self.controls if control.name == name), None)
+
+    def labels_beside(self, control: Control) -> Control | None:
+        """The `<Labels>` that name what a control without labels of its own draws."""
+        return next(
+            (c for c in self.controls if c.tag == "Labels" and c.to_name == control.to_name), None
+        )
 
 
 def parse(xml: str) -> LabelConfig:
@@ -136,16 +158,19 @@ def parse(xml: str) -> LabelConfig:
         raise InvalidRequest(
             "label config", f"is not XML that can be read ({error})", "Correct it in the project."
         ) from error
-    images, controls = [], []
+    images, controls, videos = [], [], []
     for element in root.iter():
         name = element.get("name")
         if name and element.tag == "Image":
             listed = element.get("valueList")
             value = listed or element.get("value") or ""
             images.append(ImageTag(name, value, is_list=listed is not None))
+        elif name and element.tag == "Video":
+            rate = element.get("frameRate", "")
+            videos.append(VideoTag(name, element.get("value", ""), rate))
         elif name and element.get("toName"):
             controls.append(_control(element))
-    return LabelConfig(tuple(images), tuple(controls))
+    return LabelConfig(tuple(images), tuple(controls), tuple(videos))
 
 
 def normalised(text: str) -> str:

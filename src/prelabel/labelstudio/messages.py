@@ -7,7 +7,14 @@ they are ignored. Fields that Label Studio sends as null are null here too.
 import json
 from typing import Annotated, Any, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+)
 
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio.tasks import Task
@@ -34,7 +41,16 @@ def _project_number(value: object) -> object:
     return value if value not in ("", None) else None
 
 
+def _project_created(value: object) -> object:
+    """When project `"7.1699999999"` was made; its number alone is used again in a new database."""
+    made = value.partition(".")[2] if isinstance(value, str) else ""
+    return int(made) if made.isascii() and made.isdigit() else None
+
+
 Project = Annotated[int | str | None, BeforeValidator(_project_number)]
+ProjectCreated = Annotated[
+    int | None, Field(validation_alias="project"), BeforeValidator(_project_created)
+]
 
 
 class Request(BaseModel):
@@ -74,6 +90,7 @@ class PredictRequest(Request):
     # No BeforeValidator makes this one shape: each annotation would become a Python object first.
     tasks: Annotated[list[Task] | Task, Field(union_mode="left_to_right")]
     project: Project = None
+    project_created: ProjectCreated = None
     label_config: str | None = None
     params: PredictParams | None = None
 
@@ -92,6 +109,7 @@ class SetupRequest(Request):
     """Body of `POST /setup`."""
 
     project: Project = None
+    project_created: ProjectCreated = None
     label_config: str | None = Field(default=None, alias="schema")
     hostname: str | None = None
     access_token: str | None = Field(default=None, repr=False)
@@ -103,19 +121,28 @@ class EventRequest(Request):
 
     action: str
     project: Project = None
+    annotation: Any = None
 
 
 class FitRequest(Request):
-    """Body of `POST /fit`."""
+    """Body of `POST /fit`; `data` is what a webhook would carry."""
 
     event: str
     data: dict[str, Any] = Field(default_factory=dict)
 
 
 class TrainRequest(Request):
-    """Body of `POST /train`."""
+    """Body of `POST /train`. Without tasks, they are fetched from Label Studio.
+
+    Label Studio before 1.7 calls the tasks `annotations`; each holds its annotations either way.
+    """
 
     project: Project = None
+    project_created: ProjectCreated = None
+    label_config: str | None = None
+    tasks: list[dict[str, Any]] | None = Field(
+        default=None, validation_alias=AliasChoices("tasks", "annotations")
+    )
 
 
 class ValidateRequest(Request):
@@ -170,17 +197,33 @@ class ValidateAnswer(BaseModel):
 
 
 class EventAnswer(BaseModel):
-    """Answer of `POST /webhook`, `/fit` and `/train`."""
+    """Answer of `POST /webhook`, `/fit` and `/train`.
+
+    `status` is "queued" where a training was asked for (`job` tells which), "insufficient-data"
+    where the tasks in the body are too few (with `sample_count` and `required_samples`), else
+    "ok": the event was taken and starts nothing.
+    """
 
     status: str
     job: str | None = None
     message: str = ""
+    sample_count: int | None = None
+    required_samples: int | None = None
 
 
 class JobStatusAnswer(BaseModel):
-    """Answer of `POST /job_status`."""
+    """Answer of `POST /job_status`.
 
+    `job_status` is "queued", "running", "done", "failed" or "cancelled". A training that is done
+    adds what came of it: its `status`, `version`, `sample_count`, `figures` and so on.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    job: str
     job_status: str
+    progress: float = Field(ge=0, le=1)
+    message: str = ""
 
 
 BODIES: tuple[type[Request], ...] = (

@@ -1,9 +1,13 @@
 """What people marked on one frame: what the learner learns from, and what it answers with."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
+import numpy as np
+
+from prelabel.geometry import clip_boxes
 from prelabel.learning.frames import FrameKey
-from prelabel.types import Mark
+from prelabel.types import SEQUENCE, Detections, Float32Array, Mark, Poses
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,3 +53,85 @@ class FrameAnswer:
     image_hw: tuple[int, int]
     carried: tuple[CarriedMark, ...]
     drawn: bytes | None = None
+
+
+def carried_boxes(
+    answer: FrameAnswer, control: str, labels: Collection[str], image_hw: tuple[int, int]
+) -> Detections:
+    """What was carried for a control as boxes of an image, surest first.
+
+    Args:
+        answer: What the learner knows of the frame.
+        control: The control whose marks are wanted.
+        labels: The labels that it has; others are left out.
+        image_hw: Height and width of the image in pixels.
+    """
+    marks = [one for one in _of(answer, control) if one.mark.label in labels]
+    if not marks:
+        return Detections.none(SEQUENCE)
+    boxes = np.stack([one.mark.box_xyxy for one in marks]) * np.tile(_scale(answer, image_hw), 2)
+    return _inside(
+        Detections(
+            np.asarray(boxes, np.float32),
+            np.array([one.confidence for one in marks], np.float32),
+            tuple(one.mark.label for one in marks),
+            (None,) * len(marks),
+            SEQUENCE,
+            attributes=tuple(one.mark.attributes for one in marks),
+        ),
+        image_hw,
+    )
+
+
+def carried_people(
+    answer: FrameAnswer, control: str, keypoints: int, image_hw: tuple[int, int]
+) -> Poses:
+    """What was carried for a control as people, surest first; other marks are left out.
+
+    Args:
+        answer: What the learner knows of the frame.
+        control: The control of the keypoints.
+        keypoints: K.
+        image_hw: Height and width of the image in pixels.
+    """
+    marks = [one for one in _of(answer, control) if len(one.mark.points_seen) == keypoints]
+    if not marks:
+        return Poses.none(keypoints, SEQUENCE)
+    scale = _scale(answer, image_hw)
+    confidences = np.array([one.confidence for one in marks], np.float32)
+    seen = np.stack([one.mark.points_seen for one in marks])
+    boxes = np.stack([one.mark.box_xyxy for one in marks]) * np.tile(scale, 2)
+    points = np.stack([one.mark.points_xy for one in marks]) * scale
+    return Poses(
+        clip_boxes(np.asarray(boxes, np.float32), image_hw),
+        confidences,
+        np.asarray(points, np.float32),
+        np.where(seen, confidences[:, None], np.float32(0)),
+        SEQUENCE,
+        attributes=tuple(one.mark.attributes for one in marks),
+    )
+
+
+def _of(answer: FrameAnswer, control: str) -> list[CarriedMark]:
+    return [one for one in answer.carried if one.mark.control == control]
+
+
+def _scale(answer: FrameAnswer, image_hw: tuple[int, int]) -> Float32Array:
+    """What x and y are multiplied with, where a frame has another size than those annotated."""
+    height, width = answer.image_hw
+    return np.array([image_hw[1] / (width or image_hw[1]), image_hw[0] / (height or image_hw[0])])
+
+
+def _inside(boxes: Detections, image_hw: tuple[int, int]) -> Detections:
+    """Boxes cut to the image; those outside it are left out."""
+    clipped = clip_boxes(boxes.boxes_xyxy, image_hw)
+    kept = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
+    rest = boxes.take(kept)
+    return Detections(
+        clipped[kept],
+        rest.scores,
+        rest.labels,
+        rest.body_parts,
+        rest.source,
+        attributes=rest.attributes,
+    )

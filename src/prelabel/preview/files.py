@@ -22,9 +22,10 @@ from prelabel.media.limits import Limits
 from prelabel.media.local import read_below
 from prelabel.media.references import ImageReference
 from prelabel.pipeline import Outcome, predict_tasks
-from prelabel.plan import BoxStep, Plan, PoseStep, Predictors, make_plan
+from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.preview.overlay import draw
 from prelabel.runtime.deadline import Deadline
+from prelabel.steps import BoxStep, PoseStep
 from prelabel.types import Image, UInt8Array
 
 Find = Literal["boxes", "poses", "both"]

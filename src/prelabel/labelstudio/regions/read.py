@@ -13,6 +13,9 @@ from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
 from prelabel.types import BODY_PARTS, Detections, Float32Array, Poses
 
+_FAR_PCT = 1e6  # no region lies so far out; NaN and infinity are not below it either
+_MOST_PIXELS = 1_000_000  # of a side
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Drawn:
@@ -52,15 +55,20 @@ def read(result: Sequence[Region], config: LabelConfig, page: int | None = None)
     return Drawn(hw, _read_boxes(lone, regions, hw), _read_people(points, parents))
 
 
-def _read_points(
-    regions: Sequence[Region], config: LabelConfig, hw: tuple[int, int]
-) -> dict[str, list[tuple[int, float, float, float]]]:
-    """Index, x, y and score of each keypoint, by the id of its parent ("" for none)."""
-    indices = {
+def keypoint_indices(config: LabelConfig) -> dict[str, dict[str, int]]:
+    """Which whole-body keypoint a stored label means, by the name of each keypoint control."""
+    return {
         control.name: {label: index for index, label in keypoint_labels(control.labels).items()}
         for control in config.controls
         if control.tag == "KeyPointLabels"
     }
+
+
+def _read_points(
+    regions: Sequence[Region], config: LabelConfig, hw: tuple[int, int]
+) -> dict[str, list[tuple[int, float, float, float]]]:
+    """Index, x, y and score of each keypoint, by the id of its parent ("" for none)."""
+    indices = keypoint_indices(config)
     found: dict[str, list[tuple[int, float, float, float]]] = {}
     for region in regions:
         known = indices.get(str(region.get("from_name")), {})
@@ -120,16 +128,19 @@ def _read_boxes(
 
 
 def _read_rectangle(region: Region, hw: tuple[int, int]) -> tuple[Float32Array, float]:
-    """The upright box around a rectangle, turned or not, in pixels, and its score."""
-    value = region["value"]
+    """The upright box around a rectangle and its score."""
+    return upright_box(region["value"], hw), float(region.get("score") or 1.0)
+
+
+def upright_box(value: Mapping[str, Any], hw: tuple[int, int]) -> Float32Array:
+    """The box xyxy in pixels around a rectangle in percent, turned or not."""
     corner = np.array([value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]])
     across = np.array([value["width"] / 100 * hw[1], 0.0])
     down = np.array([0.0, value["height"] / 100 * hw[0]])
     angle = math.radians(value.get("rotation") or 0.0)
     turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
     corners = corner + np.array([0 * across, across, down, across + down]) @ turn.T
-    box = np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
-    return box, float(region.get("score") or 1.0)
+    return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
 
 
 def prompt_texts(results: Iterable[Any]) -> list[str]:
@@ -159,19 +170,21 @@ def drawn_places(
         height, width = result.get("original_height"), result.get("original_width")
         if not is_size(height) or not is_size(width):
             continue
-        if kind.startswith("rectangle") and _are_numbers(value, NUMBER_KEYS):
-            box, _ = _read_rectangle(result, (height, width))
+        if kind.startswith("rectangle") and are_numbers(value, NUMBER_KEYS):
+            box = upright_box(value, (height, width))
             boxes.append(tuple(float(edge) for edge in box))
         is_point = kind.startswith("keypoint") and result.get("is_positive") is not False
-        if is_point and _are_numbers(value, ("x", "y")):
+        if is_point and are_numbers(value, ("x", "y")):
             points.append((value["x"] / 100 * width, value["y"] / 100 * height))
     return tuple(boxes), tuple(points)
 
 
 def is_size(size: object) -> TypeGuard[int]:
     """Whether this is a number of pixels."""
-    return isinstance(size, int) and size > 0
+    return isinstance(size, int) and not isinstance(size, bool) and 0 < size <= _MOST_PIXELS
 
 
-def _are_numbers(value: Mapping[str, Any], keys: Iterable[str]) -> bool:
-    return all(isinstance(value.get(key), int | float) for key in keys)
+def are_numbers(value: Mapping[str, Any], keys: Iterable[str]) -> bool:
+    """Whether all these keys hold finite numbers of a size that coordinates have."""
+    numbers = [value.get(key) for key in keys]
+    return all(isinstance(n, int | float) and -_FAR_PCT < n < _FAR_PCT for n in numbers)

@@ -1,14 +1,15 @@
 """Findings in pixels to regions in percent."""
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from prelabel.labelstudio.config import Control
-from prelabel.types import Detections, Poses
+from prelabel.types import SEQUENCE, Detections, Poses
 
 Region = dict[str, Any]
 
@@ -21,6 +22,7 @@ SHAPES = ("rectanglelabels", "keypointlabels")
 NUMBER_KEYS = ("x", "y", "width", "height")
 """Where a region's value holds percent."""
 
+NO_CHOICES: Mapping[str, Control] = MappingProxyType({})
 _DECIMALS = 4
 
 
@@ -74,11 +76,23 @@ class Page:
 
 
 def box_regions(
-    detections: Detections, control: Control, part_choice: PartChoice | None, page: Page
+    detections: Detections,
+    control: Control,
+    part_choice: PartChoice | None,
+    page: Page,
+    choices: Mapping[str, Control] = NO_CHOICES,
 ) -> list[Region]:
     """Boxes as regions of a `RectangleLabels`, or as centres of a `KeyPointLabels`.
 
-    Each region carries its score; its body part follows as a result of the same id.
+    Each region carries its score; its body part and what people chose for it follow as results
+    of the same id.
+
+    Args:
+        detections: Boxes.
+        control: Where they are drawn.
+        part_choice: Where the body part goes, or None.
+        page: The image.
+        choices: The per-region `<Choices>` of the image by name, for `detections.attributes`.
     """
     as_points = control.tag == "KeyPointLabels"
     regions: list[Region] = []
@@ -90,12 +104,36 @@ def box_regions(
             else _rectangle(x1, y1, x2, y2, page)
         )
         region = _region(control, page, {**geometry, control.result_type: [label]})
-        regions.append(_found(region, detections.scores[row], detections.source))
-        choice = part_choice and part_choice.value_for(label, detections.body_parts[row])
-        if part_choice and choice:
-            attribute = _region(part_choice.control, page, {**geometry, "choices": [choice]})
+        regions.append(_found(region, detections.scores[row], detections.source_of(row)))
+        for chooser, chosen in _chosen(detections, row, part_choice, choices):
+            attribute = _region(chooser, page, {**geometry, "choices": chosen})
             regions.append({**attribute, "id": region["id"]})
     return regions
+
+
+def _chosen(
+    detections: Detections,
+    row: int,
+    part_choice: PartChoice | None,
+    choices: Mapping[str, Control],
+) -> Iterator[tuple[Control, list[str]]]:
+    """What is chosen for one box: by people, else its body part.
+
+    Where people marked a box and left a choice open, nothing is guessed but a part that is known.
+    """
+    by_people = detections.attributes[row] if detections.attributes else {}
+    for name, chosen in by_people.items():
+        if name in choices:
+            known = {label.stored for label in choices[name].labels}
+            kept = [choice for choice in chosen if choice in known]
+            if kept:
+                yield choices[name], kept
+    if part_choice is None or part_choice.control.name in by_people:
+        return
+    part, drawn = detections.body_parts[row], detections.source_of(row) == SEQUENCE
+    choice = part_choice.value_for(detections.labels[row], part)
+    if choice and not (drawn and part is None):
+        yield part_choice.control, [choice]
 
 
 def pose_regions(
@@ -104,6 +142,7 @@ def pose_regions(
     points: Mapping[int, str],
     parent: PersonBox | None,
     page: Page,
+    choices: Mapping[str, Control] = NO_CHOICES,
 ) -> list[Region]:
     """Poses as one region per keypoint that was found, under the person's box where there is one.
 
@@ -113,24 +152,30 @@ def pose_regions(
         points: The stored label of each keypoint that the control has.
         parent: The control and label of the person's box, or None.
         page: The image.
+        choices: The per-region `<Choices>` of the image by name, for `poses.attributes`.
     """
     regions: list[Region] = []
     for person in range(len(poses)):
         family: dict[str, str] = {}
+        source = poses.source_of(person)
         if parent is not None:
             x1, y1, x2, y2 = (float(edge) for edge in poses.boxes_xyxy[person])
             box = _rectangle(x1, y1, x2, y2, page)
             value = {**box, parent.control.result_type: [parent.label]}
             region = _region(parent.control, page, value)
             family = {"parentID": region["id"]}
-            regions.append(_found(region, poses.box_scores[person], poses.source))
+            regions.append(_found(region, poses.box_scores[person], source))
+            for name, chosen in (poses.attributes[person] if poses.attributes else {}).items():
+                if name in choices:
+                    attribute = _region(choices[name], page, {**box, "choices": list(chosen)})
+                    regions.append({**attribute, "id": region["id"]})
         for index, label in points.items():
             x, y = (float(side) for side in poses.keypoints_xy[person, index])
             score = poses.keypoint_scores[person, index]
             if score > 0 and 0 <= x <= page.width and 0 <= y <= page.height:
                 value = {**_point(x, y, page), control.result_type: [label]}
                 region = {**_region(control, page, value), **family}
-                regions.append(_found(region, score, poses.source))
+                regions.append(_found(region, score, source))
     return regions
 
 

@@ -1,0 +1,57 @@
+"""What was learnt of the frames that tasks show."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from prelabel.errors import TaskError
+from prelabel.labelstudio.config import ImageTag
+from prelabel.labelstudio.tasks import Task
+from prelabel.learning.frames import FrameKey
+from prelabel.learning.lessons import sequence_key
+from prelabel.learning.marks import FrameAnswer
+from prelabel.plan import Plan
+
+Recalled = Mapping[str, FrameAnswer]
+"""What was learnt of a task's frames, by the name of the image tag that shows them."""
+
+
+class Recall:
+    """Looks tasks up in what a plan was taught.
+
+    Args:
+        plan: The plan.
+        known: All tasks of the request. A sequence of which one frame occurs twice among them
+            holds two videos that are called the same, and nothing is recalled of it.
+    """
+
+    def __init__(self, plan: Plan, known: Sequence[Task]) -> None:
+        self._config = plan.config
+        self._learned = plan.lesson.learned if plan.lesson else None
+        self._tags = {step.image for step in plan.steps if not step.image.is_list}
+        keys = [self._key(task, tag) for tag in self._tags for task in known if self._learned]
+        counts = Counter(key for key in keys if key is not None)
+        self._ambiguous = {key.sequence for key, count in counts.items() if count > 1}
+
+    def of(self, task: Task) -> Recalled:
+        """What was learnt of a task's frames; empty for a task in no learnt sequence."""
+        recalled: dict[str, FrameAnswer] = {}
+        if self._learned is not None:
+            for tag in self._tags:
+                key = self._key(task, tag)
+                if key is not None and key.sequence not in self._ambiguous:
+                    answer = self._learned.at(key)
+                    if answer is not None:
+                        recalled[tag.name] = answer
+        return recalled
+
+    def drawn(self, recalled: Recalled) -> list[bytes] | None:
+        """What people drew on a task themselves, by image; None where they did not annotate it."""
+        drawn = [answer.drawn for answer in recalled.values() if answer.drawn is not None]
+        return drawn if drawn and len(drawn) == len(self._tags) else None
+
+    def _key(self, task: Task, tag: ImageTag) -> FrameKey | None:
+        try:
+            (uri,) = tag.uris(task.data)
+        except TaskError:
+            return None
+        return sequence_key(task.data, uri, tag, self._config, task.inner_id, task.number)
