@@ -4,13 +4,18 @@ PrelabelError
 ├── OperatorError            whoever runs prelabel
 │   ├── SettingsError            a setting cannot be used
 │   ├── MissingPackage           an optional package is not installed
-│   └── WeightsUnavailable       model files are not here and cannot be had
+│   ├── WeightsUnavailable       model files are not here and cannot be had
+│   ├── StoreUnavailable         the database does not answer just now
+│   └── NotReady                 a check before the start of a run says no
 ├── CallerError              whoever sent the request
 │   ├── InvalidRequest           the body or the label config does not parse
 │   ├── NotAuthenticated         no or wrong credentials
+│   ├── ForeignPage              a page of another site sent a browser here
 │   ├── BodyTooLarge             over MAX_BODY_MB
 │   ├── TooManyRequests          over RATE_LIMIT
-│   └── NoSuchJob                nothing is known under this job id
+│   │   └── Overloaded               over MAX_QUEUED_TASKS or MAX_QUEUED_MB
+│   ├── NoSuchJob                nothing is known under this job id
+│   └── NoSuchVersion            nothing was learnt under this number, or it is not kept
 ├── TaskError                this one task; the others go on
 │   ├── ImageMissing             the task names no image
 │   ├── ImageRefused             the address or the path is not allowed
@@ -66,6 +71,14 @@ class WeightsUnavailable(OperatorError):
     """Model files are not on this machine and cannot be fetched."""
 
 
+class StoreUnavailable(OperatorError):
+    """The database of jobs, learnt versions and runs does not answer just now."""
+
+
+class NotReady(OperatorError):
+    """A check before the start of a run says no; nothing was done."""
+
+
 class CallerError(PrelabelError):
     """Whoever sent the request must change it."""
 
@@ -76,6 +89,10 @@ class InvalidRequest(CallerError):
 
 class NotAuthenticated(CallerError):
     """The request carries no credentials, or wrong ones."""
+
+
+class ForeignPage(CallerError):
+    """A page of another site makes somebody's browser send this."""
 
 
 class BodyTooLarge(CallerError):
@@ -93,8 +110,16 @@ class TooManyRequests(CallerError):
         return self
 
 
+class Overloaded(TooManyRequests):
+    """More waits already than the server holds."""
+
+
 class NoSuchJob(CallerError):
     """Nothing is known under this job id."""
+
+
+class NoSuchVersion(CallerError):
+    """Nothing was learnt under this number, or it is not kept any more."""
 
 
 class TaskError(PrelabelError):
@@ -173,12 +198,17 @@ CONSEQUENCES: dict[type[PrelabelError], Consequence] = {
     SettingsError: Consequence(http_status=500, exit_code=2, retry=False),
     MissingPackage: Consequence(http_status=500, exit_code=1, retry=False),
     WeightsUnavailable: Consequence(http_status=503, exit_code=1, retry=False),
+    StoreUnavailable: Consequence(http_status=503, exit_code=1, retry=True),
+    NotReady: Consequence(http_status=503, exit_code=5, retry=False),
     CallerError: Consequence(http_status=400, exit_code=2, retry=False),
     InvalidRequest: Consequence(http_status=400, exit_code=2, retry=False),
     NotAuthenticated: Consequence(http_status=401, exit_code=4, retry=False),
+    ForeignPage: Consequence(http_status=403, exit_code=2, retry=False),
     BodyTooLarge: Consequence(http_status=413, exit_code=2, retry=False),
     TooManyRequests: Consequence(http_status=429, exit_code=1, retry=True),
+    Overloaded: Consequence(http_status=503, exit_code=1, retry=True),
     NoSuchJob: Consequence(http_status=410, exit_code=1, retry=False),
+    NoSuchVersion: Consequence(http_status=404, exit_code=2, retry=False),
     TaskError: Consequence(http_status=422, exit_code=3, retry=False),
     ImageMissing: Consequence(http_status=422, exit_code=3, retry=False),
     ImageRefused: Consequence(http_status=422, exit_code=3, retry=False),

@@ -80,6 +80,12 @@ class Settings(BaseSettings):
         description="Time in which `/predict` answers; Label Studio waits 100 s.",
     )
     predict_threads: int = Field(8, ge=1, description="Predict requests worked on at a time.")
+    max_queued_tasks: int = Field(
+        20_000, ge=1, description="Tasks that may wait in one process; more are put off."
+    )
+    max_queued_mb: int = Field(
+        512, ge=1, description="Memory of requests that wait, and as much of their images, in MB."
+    )
 
     # Label Studio
     label_studio_url: str = Field("", description="Where Label Studio is, with its sub-path.")
@@ -219,6 +225,15 @@ class Settings(BaseSettings):
         description="Database of jobs, learnt versions and runs, such as "
         "`postgresql+psycopg://user:password@host/prelabel`; unset: a SQLite file in `DATA_DIR`.",
     )
+    redis_url: SecretStr = Field(
+        SecretStr(""),
+        description="Redis of the jobs, such as `redis://:password@host:6379/0`: they are then "
+        "done by `prelabel worker`, on this machine or others; unset: by the server itself.",
+    )
+    worker_processes: int = Field(1, ge=1, description="Processes of `worker`.")
+    worker_threads: int = Field(
+        2, ge=1, description="Jobs that each of them does at a time; its models are shared."
+    )
 
     # Batch run
     project_id: int | None = Field(None, ge=1, description="Project of `run`.")
@@ -232,6 +247,12 @@ class Settings(BaseSettings):
     max_retries: int = Field(3, ge=0, description="How often `run` repeats a failed request.")
     max_backoff_delay: float = Field(
         60.0, gt=0, le=3600, description="Longest pause between two attempts, in seconds."
+    )
+    remote_jpeg_quality: int = Field(
+        90, ge=1, le=100, description="JPEG quality of images that `run --backend` sends."
+    )
+    remote_longest_side: int = Field(
+        1280, ge=224, description="Longest side of images that `run --backend` sends, px."
     )
 
     # All models

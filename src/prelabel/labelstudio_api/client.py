@@ -9,6 +9,12 @@ from typing import Any
 from prelabel.labelstudio_api.session import Json, Session
 
 _FILES_PER_UPLOAD = 50  # Django refuses forms of more than 100 files
+_SUBMITTED = {
+    "filter": "filter:tasks:total_annotations",
+    "operator": "greater",
+    "type": "Number",
+    "value": 0,
+}
 _BACKEND_TIMEOUT_S = 600.0  # Label Studio asks the backend, and waits 100 s for each answer
 
 
@@ -95,7 +101,32 @@ class LabelStudio(Session):
             annotations: Give all fields, annotations and predictions among them.
         """
         # With "all", an "include" would be applied to each annotation too, and leave only its id.
-        fields = {"fields": "task_only", "include": "id,data"}
+        fields = {"fields": "all"} if annotations else {"fields": "task_only", "include": "id,data"}
+        return self._listed(project_id, after_id, page_size, fields)
+
+    def annotated_tasks(self, project_id: int, *, page_size: int = 100) -> Iterator[Json]:
+        """The tasks that someone submitted an annotation of, with all fields, as `tasks` lists.
+
+        A task that was only skipped is not among them.
+
+        Args:
+            project_id: The project.
+            page_size: Tasks per request; with all their keypoints, a task may be 100 KB.
+        """
+        return self._listed(project_id, 0, page_size, {"fields": "all"}, _SUBMITTED)
+
+    def annotated_task_count(self, project_id: int) -> int:
+        """How many tasks `annotated_tasks` lists.
+
+        The project's own `num_tasks_with_annotations` leaves out imported annotations.
+        """
+        path, fields = "/api/tasks/", {"fields": "task_only", "include": "id"}
+        params = {"project": project_id, "page_size": 1, "query": _query(_SUBMITTED), **fields}
+        return int(self.object("GET", path, params=params)["total"])
+
+    def _listed(
+        self, project_id: int, after_id: int, page_size: int, fields: Json, *filters: Json
+    ) -> Iterator[Json]:
         while True:
             answer = self.object(
                 "GET",
@@ -105,8 +136,8 @@ class LabelStudio(Session):
                     "page": 1,
                     "page_size": page_size,
                     "resolve_uri": "false",
-                    "query": _after(after_id),
-                    **({"fields": "all"} if annotations else fields),
+                    "query": _query(_behind(after_id), *filters),
+                    **fields,
                 },
             )
             page: list[Json] = answer.get("tasks") or []
@@ -219,12 +250,15 @@ class LabelStudio(Session):
         return self.object("PATCH", f"/api/webhooks/{webhook_id}/", json=fields)
 
 
-def _after(task_id: int) -> str:
-    """The data manager's query for all tasks behind an id, in order."""
-    items = [
-        {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
-    ]
-    return json.dumps({"filters": {"conjunction": "and", "items": items}, "ordering": ["tasks:id"]})
+def _behind(task_id: int) -> Json:
+    """The data manager's filter for all tasks behind an id."""
+    return {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
+
+
+def _query(*filters: Json) -> str:
+    """The data manager's query for all tasks that pass every filter, in order."""
+    conditions = {"conjunction": "and", "items": list(filters)}
+    return json.dumps({"filters": conditions, "ordering": ["tasks:id"]})
 
 
 def _basic(credentials: tuple[str, str] | None) -> Json:

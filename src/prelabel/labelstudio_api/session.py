@@ -6,6 +6,8 @@ that it was not applied.
 """
 
 import ssl
+import time
+from collections.abc import Callable
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeAlias
@@ -18,6 +20,7 @@ from prelabel.labelstudio_api.login import auth_for
 from prelabel.labelstudio_api.refusals import (
     OVERLOADED,
     base_address,
+    is_locked,
     not_json,
     refusal,
     unreachable,
@@ -25,7 +28,14 @@ from prelabel.labelstudio_api.refusals import (
 
 Json: TypeAlias = dict[str, Any]
 
+Observe: TypeAlias = Callable[[str, str, float], None]
+"""Takes the method, the outcome and the seconds of one request."""
+
 _LONGEST_PAUSE_S = 60.0
+
+
+def unobserved(_method: str, _outcome: str, _seconds: float) -> None:
+    """Takes a request, and lets it pass."""
 
 
 class Session:
@@ -38,9 +48,12 @@ class Session:
         password: See `username`.
         timeout_s: Time to wait for an answer.
         attempts: How often a request is made that may succeed the next time.
+        first_pause_s: About how long to wait before the second attempt; doubled each time.
         longest_pause_s: Most time between two attempts.
         verify: Whether certificates are checked, or a file or folder of authorities to trust.
         transport: What carries the requests; by default the network.
+        observe: Called after each request with its method, its status (or the name of the error
+            that prevented an answer) and its seconds.
 
     Attributes:
         url: The address, without a slash at its end.
@@ -60,12 +73,16 @@ class Session:
         password: str | None = None,
         timeout_s: float = 30.0,
         attempts: int = 4,
+        first_pause_s: float = 0.25,
         longest_pause_s: float = 60.0,
         verify: bool | str = True,
         transport: httpx2.BaseTransport | None = None,
+        observe: Observe = unobserved,
     ) -> None:
         self.url = base_address(url)
+        self._observe = observe
         self._attempts = attempts
+        self._first_pause_s = first_pause_s
         self._longest_pause_s = longest_pause_s
         self.auth = auth_for(self.url, token=token, username=username, password=password)
         self._http = httpx2.Client(
@@ -120,12 +137,12 @@ class Session:
                 on=repeat,
                 attempts=self._attempts,
                 timeout=None,
-                wait_initial=0.25,
-                wait_jitter=0.5,
+                wait_initial=self._first_pause_s,
+                wait_jitter=2 * self._first_pause_s,
                 wait_max=self._longest_pause_s,
             ):
                 with attempt:
-                    response = self._http.request(method, path, **content)
+                    response = self.ask_once(method, path, **content)
                     _raise_if_overloaded(response)
         except _Overloaded as overloaded:
             raise refusal(overloaded.response) from None
@@ -134,6 +151,24 @@ class Session:
         if not response.is_success:
             raise refusal(response)
         return response
+
+    def ask_once(self, method: str, path: str, **content: Any) -> httpx2.Response:
+        """Whatever is answered, for callers that find out themselves what became of a write.
+
+        Raises:
+            httpx2.RequestError: Nothing was answered.
+        """
+        began, outcome = time.perf_counter(), "defect"
+        try:
+            response = self._http.request(method, path, **content)
+            outcome = str(response.status_code)
+        except httpx2.RequestError as error:
+            outcome = type(error).__name__
+            raise
+        else:
+            return response
+        finally:
+            self._observe(method, outcome, time.perf_counter() - began)
 
 
 class _Overloaded(Exception):
@@ -151,7 +186,7 @@ class _Overloaded(Exception):
 
 
 def _raise_if_overloaded(response: httpx2.Response) -> None:
-    if response.status_code in OVERLOADED:
+    if response.status_code in OVERLOADED or is_locked(response):
         raise _Overloaded(response)
 
 

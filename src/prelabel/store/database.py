@@ -4,18 +4,22 @@ Each table stands in the module of the class that uses it; `metadata` knows them
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
-from sqlalchemy import Engine, MetaData, create_engine, event
+from sqlalchemy import Engine, MetaData, create_engine, event, func, select
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import ArgumentError, OperationalError
+from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from prelabel.errors import MissingPackage, SettingsError
 
+Database: TypeAlias = Engine
 metadata = MetaData()
 
 _BUSY_S = 10.0
 """How long SQLite waits for another process that writes."""
+
+_MAKES_TABLES = 7_735_235
+"""The number of the lock in PostgreSQL that whoever makes tables holds."""
 
 
 def open_database(url: str, folder: Path) -> Engine:
@@ -36,12 +40,12 @@ def open_database(url: str, folder: Path) -> Engine:
         engine = create_engine(address, **_options(address))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        metadata.create_all(engine)
+        _make_tables(engine)
     except ModuleNotFoundError as error:
         raise MissingPackage(
             str(error.name), "the driver of this database is not installed", _install(address)
         ) from error
-    except (ArgumentError, OperationalError, OSError) as error:
+    except (ArgumentError, DBAPIError, OSError) as error:
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise SettingsError(
             "DATABASE_URL" if url else str(folder),
@@ -49,6 +53,19 @@ def open_database(url: str, folder: Path) -> Engine:
             "Check the address and the server." if url else "Set DATA_DIR to a writable folder.",
         ) from error
     return engine
+
+
+def _make_tables(engine: Engine) -> None:
+    """Make the tables that are missing; other processes may be doing the same."""
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            connection.execute(select(func.pg_advisory_xact_lock(_MAKES_TABLES)))
+            metadata.create_all(connection)
+        return
+    try:
+        metadata.create_all(engine)
+    except DBAPIError:
+        metadata.create_all(engine)
 
 
 def _options(address: str) -> dict[str, Any]:

@@ -1,0 +1,42 @@
+#!/usr/bin/env python3
+"""Write the table of metrics into docs/metrics.md, from the metrics themselves."""
+
+import sys
+from pathlib import Path
+
+from prelabel.media.cache import CacheCounts
+from prelabel.server.gauges import OfCache, OfPredictors, OfRecords
+from prelabel.server.metrics import Metrics
+from prelabel.server.records import Recorded, Records
+
+PAGE = Path(__file__).resolve().parent.parent / "docs" / "metrics.md"
+BEGIN = "<!-- metrics: written by scripts/write_metrics_table.py -->\n"
+END = "<!-- end of metrics -->"
+
+
+def table() -> str:
+    """All series as a Markdown table, sorted by name."""
+    metrics = Metrics()
+    metrics.watch(OfCache(lambda: CacheCounts(0, 0, 0, 0)))
+    metrics.watch(OfPredictors({}))
+    records = Records(Recorded)
+    metrics.watch(OfRecords(records))
+    rows = [
+        f"| `{one.name}{'_total' if one.type == 'counter' else ''}` | {one.type} "
+        f"| {one.documentation} |"
+        for one in sorted(metrics.families(), key=lambda one: one.name)
+    ]
+    records.close()
+    return "\n".join(["| series | kind | what it says |", "|---|---|---|", *rows]) + "\n"
+
+
+def with_table(page: str) -> str:
+    """A page with the table between its two marks."""
+    before, _, rest = page.partition(BEGIN)
+    _, _, after = rest.partition(END)
+    return before + BEGIN + table() + END + after
+
+
+if __name__ == "__main__":
+    PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")
+    sys.exit(0)

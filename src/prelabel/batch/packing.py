@@ -1,0 +1,104 @@
+"""Images on their way to a prelabel server elsewhere: made small, their true size remembered."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from prelabel.labelstudio.config import ImageTag
+from prelabel.labelstudio.tasks import Task
+from prelabel.types import Image, UInt8Array
+
+
+@dataclass(frozen=True, slots=True)
+class Squeeze:
+    """How much an image is made smaller.
+
+    Attributes:
+        jpeg_quality: 1 to 100.
+        longest_side: Pixels; larger images are scaled down to it, none is scaled up.
+    """
+
+    jpeg_quality: int
+    longest_side: int
+
+
+@dataclass(frozen=True, slots=True)
+class Packed:
+    """A task whose images travel with it.
+
+    Attributes:
+        task: As a server is asked about it, with data: URIs for images.
+        sizes_hw: Height and width of the original images, in pixels, by the name of their tag.
+        bytes: How large its data: URIs are.
+    """
+
+    task: dict[str, Any]
+    sizes_hw: Mapping[str, tuple[tuple[int, int], ...]]
+    bytes: int
+
+
+def pack(task: Task, images: Mapping[ImageTag, list[Image]], squeeze: Squeeze) -> Packed:
+    """A task with its images in it; the rest of its data goes along as it is."""
+    data: dict[str, Any] = dict(task.data)
+    sizes: dict[str, tuple[tuple[int, int], ...]] = {}
+    length = 0
+    for tag, pages in images.items():
+        uris = [_data_uri(image, squeeze) for image in pages]
+        length += sum(map(len, uris))
+        data = _with(data, tag.value.removeprefix("$").split("."), uris if tag.is_list else uris[0])
+        sizes[tag.name] = tuple((image.height, image.width) for image in pages)
+    return Packed({"id": task.number, "data": data}, sizes, length)
+
+
+def put_right(
+    result: list[dict[str, Any]], sizes_hw: Mapping[str, tuple[tuple[int, int], ...]]
+) -> list[dict[str, Any]]:
+    """Regions that were found on smaller images, as regions on the originals.
+
+    They are in percent, so that only the size which they name changes.
+    """
+    right = []
+    for region in result:
+        height, width = sizes_hw[region["to_name"]][region.get("item_index") or 0]
+        right.append({**region, "original_width": width, "original_height": height})
+    return right
+
+
+def jpeg(pixels_rgb: UInt8Array, squeeze: Squeeze) -> bytes:
+    """Pixels (H, W, 3) uint8 RGB as a JPEG file, scaled down to the longest side."""
+    import cv2  # noqa: PLC0415 - a run without a backend elsewhere does without
+
+    height, width = pixels_rgb.shape[:2]
+    scale = squeeze.longest_side / max(height, width)
+    if scale < 1:
+        size_wh = (max(round(width * scale), 1), max(round(height * scale), 1))
+        pixels_rgb = cv2.resize(pixels_rgb, size_wh, interpolation=cv2.INTER_AREA)
+    done, encoded = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(pixels_rgb, cv2.COLOR_RGB2BGR),
+        [cv2.IMWRITE_JPEG_QUALITY, squeeze.jpeg_quality],
+    )
+    assert done, "cv2 encodes any 8-bit image"
+    return bytes(encoded)
+
+
+def first_picture(squeeze: Squeeze) -> str:
+    """A grey picture as a data: URI, for a server to load its models with."""
+    return _data_uri(Image(np.full((480, 640, 3), 128, np.uint8)), squeeze)
+
+
+def _data_uri(image: Image, squeeze: Squeeze) -> str:
+    encoded = base64.b64encode(jpeg(image.pixels_rgb, squeeze)).decode()
+    return f"data:image/jpeg;base64,{encoded}"
+
+
+def _with(data: Mapping[str, Any], path: list[str], value: object) -> dict[str, Any]:
+    """Data with another value under a path of keys."""
+    first, *rest = path
+    inner = data.get(first)
+    if rest:
+        value = _with(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return {**data, first: value}

@@ -1,0 +1,56 @@
+"""What is checked before a run begins, so that it does not fail on its first thousand tasks."""
+
+from prelabel.errors import InvalidRequest, NotReady, OperatorError, RequestRefused
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.predictions import Fate, import_predictions
+from prelabel.labelstudio_api.session import Json
+from prelabel.plan import Plan, Predictors, make_plan
+
+
+def prepare(project: Json, predictors: Predictors) -> tuple[Plan, tuple[str, ...]]:
+    """Have everything ready that a project's tasks need.
+
+    Args:
+        project: As Label Studio gives it.
+        predictors: What finds boxes and poses.
+
+    Returns:
+        The plan, with its predictors loaded, and what the operator should know, each a full
+        sentence.
+
+    Raises:
+        NotReady: There is nothing to fill, or no predictor can be used.
+    """
+    try:
+        plan = make_plan(project["label_config"], predictors)
+    except InvalidRequest as error:
+        raise NotReady(error.thing, error.cause, error.next_step) from error
+    if not plan.steps:
+        raise NotReady(
+            f"the label config of project {project['id']}",
+            "has nothing that prelabel fills",
+            "Add RectangleLabels or KeyPointLabels on an Image to it.",
+        )
+    for step in plan.steps:
+        try:
+            step.predictor.load()
+        except OperatorError as error:
+            raise NotReady(error.thing, error.cause, error.next_step) from error
+    reasons = [str(step.predictor.health().get("reason") or "") for step in plan.steps]
+    said = dict.fromkeys([*plan.warnings, *(reason for reason in reasons if reason)])
+    return plan, tuple(said)
+
+
+def check_writing(studio: LabelStudio, project_id: int) -> None:
+    """Send no predictions at all, to learn whether some would be taken.
+
+    Raises:
+        NotReady: The token may not write into this project.
+        LabelStudioError: Label Studio cannot be reached.
+    """
+    try:
+        receipt = import_predictions(studio, project_id, b"[]")
+    except RequestRefused as error:
+        raise NotReady(error.thing, error.cause, error.next_step) from error
+    if receipt.error is not None and receipt.fate is not Fate.REFUSED:
+        raise receipt.error

@@ -1,0 +1,72 @@
+"""What a run leaves to do, and how to go on."""
+
+import structlog
+
+from prelabel.batch.feed import Feed
+from prelabel.batch.push import Target
+from prelabel.batch.selection import Mode, Selection
+from prelabel.batch.summary import Counts
+from prelabel.errors import PrelabelError
+from prelabel.labelstudio_api import listing
+from prelabel.labelstudio_api.predictions import holds
+from prelabel.labelstudio_api.session import Json
+from prelabel.store.journal import Journal, State
+
+log = structlog.get_logger(__name__)
+
+
+def tasks_left(
+    target: Target, selection: Selection, journal: Journal, feed: Feed, counts: Counts
+) -> int:
+    """How many tasks of the selection have no prediction of this version, failures aside."""
+    done = counts.predicted + counts.empty + counts.failed
+    if feed.is_complete and done >= feed.wanted:
+        return 0
+    if selection.anew:
+        return feed.most - done
+    more = (
+        [_is_zero("total_annotations")] if selection.mode in (Mode.UNANNOTATED, Mode.KEEP) else []
+    )
+    more += [_is_zero("total_predictions")] if selection.mode is Mode.KEEP else []
+    try:
+        all_of = listing.count(target.studio, target.project, selection.which, *more)
+        held = listing.count(
+            target.studio, target.project, selection.which, *more, holds(target.version)
+        )
+        known = journal.counts()
+    except PrelabelError as error:
+        log.info("tasks left are not counted", reason=str(error))
+        return feed.most - done
+    return max(all_of - held - known[State.FAILED], 0)
+
+
+def how_to_go_on(counts: Counts, selection: Selection, *, is_dry: bool, is_cut_short: bool) -> str:
+    """What to do after a run; "" where nothing is left."""
+    if is_dry:
+        return "Nothing was pushed: look at the report, then run without --dry-run."
+    steps = []
+    if is_cut_short:
+        steps.append(
+            f"{_tasks(counts.left)} left: run the same command again, it goes on where this one "
+            "ended."
+        )
+    elif counts.left and selection.limit is not None:
+        steps.append(
+            f"{_tasks(counts.left)} left: run the same command again for the next "
+            f"{selection.limit}, or with the limit `all`."
+        )
+    if counts.failed:
+        steps.append(
+            f"{_tasks(counts.failed)} failed: mend what the reasons name, then run again with "
+            "--retry-failed."
+        )
+    return " ".join(steps)
+
+
+def _tasks(number: int) -> str:
+    return "1 task" if number == 1 else f"{number} tasks"
+
+
+def _is_zero(column: str) -> Json:
+    name = f"filter:tasks:{column}"
+    return {"filter": name, "operator": "equal", "type": "Number", "value": 0}

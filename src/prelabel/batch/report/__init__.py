@@ -1,0 +1,1 @@
+"""The report of a batch run: one HTML file that needs nothing beside it."""

@@ -1,0 +1,225 @@
+"""Builds a batch run: settings in, its working parts out, the lock on its project held."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from prelabel.assembly import (
+    DEFAULT_LABEL_STUDIO_URL,
+    PATIENT_S,
+    database,
+    fetcher,
+    images,
+    predictors,
+)
+from prelabel.batch.backend import Backend
+from prelabel.batch.local import local
+from prelabel.batch.packing import Squeeze, first_picture
+from prelabel.batch.predicting import Predict
+from prelabel.batch.preflight import check_writing, prepare
+from prelabel.batch.push import Manners, Target
+from prelabel.batch.remote import Remote, Shipping
+from prelabel.batch.report.contact_sheet import contact_sheet
+from prelabel.batch.report.page import write_report
+from prelabel.batch.run import Parts
+from prelabel.batch.stages import StageClock
+from prelabel.batch.summary import RunSummary
+from prelabel.errors import SettingsError
+from prelabel.gathering import Access, Studio
+from prelabel.jobs.learner import Learner
+from prelabel.labelstudio.config import LabelConfig, parse
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.session import Json
+from prelabel.labelstudio_api.siblings import Siblings
+from prelabel.launch.backend import credentials
+from prelabel.media.references import ImageReference, Origin
+from prelabel.plan import Taught
+from prelabel.settings import Settings
+from prelabel.store.database import Database
+from prelabel.store.journal import Campaign, Journal
+from prelabel.store.learned import LearnedVersions
+from prelabel.store.lock import held
+from prelabel.types import Image
+
+_AHEAD = 16
+"""Tasks that are fetched ahead of the model, at least; full HD pictures of 6 MB."""
+
+
+@dataclass(frozen=True, slots=True)
+class Assembled:
+    """A run that can begin.
+
+    Attributes:
+        parts: What it works with.
+        manners: How Label Studio is treated.
+        config: The project's label config.
+        load: Where images come from, for the report.
+        reports: Where reports are put.
+    """
+
+    parts: Parts
+    manners: Manners
+    config: LabelConfig
+    load: Callable[[str, int], Image]
+    reports: Path
+
+    def write_report(self, summary: RunSummary, path: Path | None) -> Path:
+        """Write the report of a run; to the folder of reports where no file is named."""
+        moment = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
+        path = path or self.reports / f"run-{summary.project}-{moment}.html"
+        write_report(path, summary, contact_sheet(summary, self.config, self.load))
+        return path
+
+
+@contextmanager
+def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iterator[Assembled]:
+    """Check all that a run needs, and hold its project until it is over.
+
+    Args:
+        settings: All settings.
+        backend: Address of a prelabel server that predicts; None for this process.
+        dry_run: Whether nothing will be pushed.
+
+    Raises:
+        SettingsError: No project is named, or a setting cannot be used.
+        NotReady: A check says no, or another process is at this project.
+        LabelStudioError: Label Studio cannot be reached, or refuses the login.
+    """
+    project_id = settings.project_id
+    if project_id is None:
+        raise SettingsError("the project", "none is given", "Give --project or set PROJECT_ID.")
+    manners = Manners(
+        settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay
+    )
+    with ExitStack() as stack:
+        studio = stack.enter_context(_label_studio(settings, manners))
+        if not dry_run:
+            stack.enter_context(_alone(settings, studio, project_id))
+        project = studio.project(project_id)
+        opened = database(settings)
+        stack.callback(opened.dispose)
+        clock = StageClock({"fetch": settings.fetch_threads, "decode": settings.fetch_threads})
+        fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
+        stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
+        shared = Studio(
+            images(settings, fetcher(settings).fetch, clock), fetchers, Siblings(studio), _AHEAD
+        )
+        access = _access(settings, studio, project)
+        if backend is None:
+            lesson = _lesson(settings, project, opened)
+            way = _here(settings, project, shared, access, lesson)
+        else:
+            way = _elsewhere(settings, project, clock, shared, access, backend, stack)
+        if not dry_run:
+            check_writing(studio, project_id)
+        campaign = Campaign(studio.url, project_id, str(project.get("created_at")), way.version)
+        parts = Parts(
+            target=Target(studio, project_id, way.version),
+            title=str(project.get("title")),
+            predict=way.predict,
+            journal=Journal(opened, campaign),
+            clock=clock,
+            warnings=way.warnings,
+        )
+
+        def load(uri: str, task_id: int) -> Image:
+            return shared.images.load(
+                ImageReference(uri, task_id, access.login, access.password, access.label_studio)
+            )
+
+        reports = settings.data_folder / "reports"
+        yield Assembled(parts, manners, parse(project["label_config"]), load, reports)
+
+
+@dataclass(frozen=True, slots=True)
+class _Way:
+    """Who predicts, and under which name."""
+
+    predict: Predict
+    version: str
+    warnings: tuple[str, ...]
+
+
+def _here(
+    settings: Settings,
+    project: Json,
+    shared: Studio,
+    access: Access,
+    lesson: Taught | None,
+) -> _Way:
+    plan, warnings = prepare(project, predictors(settings))
+    plan = plan.taught(lesson)
+    batch_size = max(step.predictor.batch_size for step in plan.steps)
+    studio = replace(shared, ahead=max(shared.ahead, 4 * batch_size))
+    return _Way(local(plan, studio, access), plan.model_version, warnings)
+
+
+def _lesson(settings: Settings, project: Json, opened: Database) -> Taught | None:
+    """What was learnt from the project's annotations, where this installation keeps it."""
+    if not settings.sequence_learning_enabled:
+        return None
+    learner = Learner(LearnedVersions(opened), settings.label_studio_url)
+    learner.refresh()
+    created = datetime.fromisoformat(project["created_at"]).timestamp()
+    known = learner.of(int(project["id"]), int(created))
+    return known and Taught(*known, settings.sequence_prefer_trained)
+
+
+def _elsewhere(
+    settings: Settings,
+    project: Json,
+    clock: StageClock,
+    shared: Studio,
+    access: Access,
+    url: str,
+    stack: ExitStack,
+) -> _Way:
+    squeeze = Squeeze(settings.remote_jpeg_quality, settings.remote_longest_side)
+    backend = Backend(
+        url,
+        credentials(settings),
+        project["label_config"],
+        int(project["id"]),
+        max_retries=settings.max_retries,
+        max_backoff_s=settings.max_backoff_delay,
+    )
+    stack.callback(backend.close)
+    version, warnings = backend.prepare(first_picture(squeeze))
+    config, shipping = parse(project["label_config"]), Shipping(squeeze)
+    clock.set_workers("predict", shipping.requests)
+    remote = Remote(backend, version, config, shared, access, shipping, clock)
+    return _Way(remote, version, warnings)
+
+
+def _label_studio(settings: Settings, manners: Manners) -> LabelStudio:
+    return LabelStudio(
+        settings.label_studio_url or DEFAULT_LABEL_STUDIO_URL,
+        token=settings.label_studio_api_key.get_secret_value() or None,
+        username=settings.label_studio_username or None,
+        password=settings.label_studio_password.get_secret_value() or None,
+        timeout_s=PATIENT_S,
+        attempts=manners.max_retries + 1,
+        first_pause_s=1.0,
+        longest_pause_s=manners.max_backoff_s,
+        verify=settings.verify_ssl,
+    )
+
+
+@contextmanager
+def _alone(settings: Settings, studio: LabelStudio, project_id: int) -> Iterator[None]:
+    """Hold the project, so that no other run on this machine works on it."""
+    name = hashlib.sha256(f"{studio.url} {project_id}".encode()).hexdigest()[:16]
+    with held(settings.data_folder / "locks" / f"run-{name}", f"project {project_id}"):
+        yield
+
+
+def _access(settings: Settings, studio: LabelStudio, project: Json) -> Access:
+    return Access(
+        project.get("task_data_login") or None,
+        project.get("task_data_password") or None,
+        Origin(studio.url, studio.auth, settings.label_studio_aliases),
+    )

@@ -1,0 +1,273 @@
+"""The ledger of what Label Studio asked for: a task belongs to whoever wrote it down first.
+
+It is the journal of a campaign with two more states. A retrieve writes its tasks down before it
+predicts the first of them, so that no other request and no job predicts them, too; what it then
+answers is written down before the answer leaves; and the rest is a job's. Every step is one
+conditional write to a task's row, whatever process takes it.
+
+`State.ASKED`: Label Studio wants a prediction of the task; from `changed` on a job may make it.
+`State.ANSWERED`: it was given one; at `changed` it should have stored it, and a job looks.
+"""
+
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from enum import Enum
+
+from sqlalchemy import ColumnElement, Engine, and_, bindparam, delete, func, or_, select, update
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
+
+from prelabel.store.journal import Campaign, Failed, Journal, Kept, State, blocks
+from prelabel.store.journal import campaigns as _campaigns
+from prelabel.store.journal import tasks as _tasks
+from prelabel.store.transactions import transaction
+
+_task = _tasks.c
+_JUST_S = 120.0
+"""For so long a request may have been under way that Label Studio made before it got a push."""
+
+_OWED = (State.ASKED, State.ANSWERED)
+
+
+class Seen(Enum):
+    """What the ledger knows of a task that a person waits for."""
+
+    UNKNOWN = "nothing"
+    OPEN = "a job has it before it"
+    SENT = "Label Studio is being given it, or just was"
+
+
+class Ledger(Journal):
+    """The ledger of one campaign. Threads and processes may share it.
+
+    Every method raises `StoreUnavailable` where the database does not answer.
+
+    Args:
+        engine: The database.
+        campaign: The project and the model version.
+        clock: Gives seconds since 1970.
+    """
+
+    def __init__(
+        self, engine: Engine, campaign: Campaign, clock: Callable[[], float] = time.time
+    ) -> None:
+        try:
+            super().__init__(engine, campaign)
+        except IntegrityError:  # another process made the same campaign at this moment
+            super().__init__(engine, campaign)
+        self.campaign = campaign
+        self._clock = clock
+
+    def claim(self, task_ids: Sequence[int], until: float) -> set[int]:
+        """Take tasks to predict them, so that nobody else does.
+
+        Args:
+            task_ids: The tasks.
+            until: When a job may take those that nothing was written down of since, in seconds
+                since 1970.
+
+        Returns:
+            Those that are the caller's now. The others are at work elsewhere, or Label Studio
+            was given them a moment ago: a job sees to them.
+        """
+        now = self._clock()
+        mine: set[int] = set()
+        just_pushed = and_(_task.state == State.PUSHED, _task.changed > now - _JUST_S)
+        ended = _task.state.in_((State.PUSHED, State.FAILED))
+        with transaction(self._engine) as connection:
+            for ids in blocks(task_ids):
+                these = update(_tasks).where(self._mine, _task.task.in_(ids))
+                connection.execute(these.where(just_pushed).values(state=State.ASKED, changed=now))
+                again = these.where(ended).values(state=State.ASKED, changed=until)
+                mine |= set(connection.scalars(again.returning(_task.task)))
+                known = set(
+                    connection.scalars(select(_task.task).where(self._mine, _task.task.in_(ids)))
+                )
+                new = [self._blank(task, State.ASKED, until) for task in ids if task not in known]
+                if new:
+                    added = self._insert().on_conflict_do_nothing().returning(_task.task)
+                    mine |= set(connection.scalars(added, new))
+        return mine
+
+    def put_off(self, task_ids: Sequence[int]) -> None:
+        """Leave claimed tasks to a job, from now on."""
+        self._change(task_ids, (State.ASKED,), changed=self._clock())
+
+    def answered(self, task_ids: Sequence[int], stored_at: float) -> set[int]:
+        """Label Studio is given predictions of these tasks in an answer.
+
+        Args:
+            task_ids: The tasks, which were claimed or taken.
+            stored_at: When it should have stored them, in seconds since 1970.
+
+        Returns:
+            Those that may be in the answer; the others a job has brought to it meanwhile.
+        """
+        known = {"state": State.ANSWERED, "changed": stored_at, "result": None, "size": 0}
+        return self._change(task_ids, (State.ASKED, State.PREDICTED), **known)
+
+    def take(self, task_id: int) -> Kept | Seen:
+        """Take one task for a person who waits for it.
+
+        Returns:
+            Its prediction, where a job has made it and not sent it; it is not sent any more.
+        """
+        now = self._clock()
+        this = and_(self._mine, _task.task == task_id)
+        waits = update(_tasks).where(this, _task.state == State.PREDICTED)
+        with transaction(self._engine) as connection:
+            state, changed = connection.execute(
+                select(_task.state, _task.changed).where(this)
+            ).first() or (None, 0.0)
+            if state == State.PREDICTED:
+                taken = connection.execute(
+                    waits.values(state=State.ANSWERED, changed=now + _JUST_S).returning(
+                        _task.score, _task.result
+                    )
+                ).first()
+                if taken is not None:
+                    return Kept(task_id, taken.score, zlib.decompress(taken.result))
+                state, changed = State.SENDING, now
+        if state == State.SENDING or (state == State.PUSHED and changed > now - _JUST_S):
+            return Seen.SENT
+        return Seen.OPEN if state in _OWED else Seen.UNKNOWN
+
+    def due(self, after_id: int, most: int) -> list[int]:
+        """The tasks that a job is to look at now, behind an id and in the order of ids."""
+        asked = select(_task.task).where(self._mine, self._is_due, _task.task > after_id)
+        with transaction(self._engine) as connection:
+            return list(connection.scalars(asked.order_by(_task.task).limit(most)))
+
+    def number_due(self) -> int:
+        """How many tasks a job is to look at, or to push, now."""
+        waits = _task.state.in_((State.PREDICTED, State.SENDING))
+        counted = select(func.count()).where(self._mine, or_(self._is_due, waits))
+        with transaction(self._engine) as connection:
+            return int(connection.scalar(counted) or 0)
+
+    def next_due(self) -> float | None:
+        """When there will be something to look at, in seconds since 1970."""
+        first = select(func.min(_task.changed)).where(self._mine, _task.state.in_(_OWED))
+        with transaction(self._engine) as connection:
+            found = connection.scalar(first)
+        return None if found is None else float(found)
+
+    def ask(self, task_ids: Sequence[int]) -> None:
+        """Label Studio has not stored what it was answered for these tasks."""
+        self._change(task_ids, (State.ANSWERED,), state=State.ASKED, changed=self._clock())
+
+    def drop_all(self) -> None:
+        """Nothing of this campaign is asked for any more."""
+        with transaction(self._engine) as connection:
+            owed = delete(_tasks).where(self._mine, _task.state.in_(_OWED))
+            connection.execute(owed)
+
+    def drop(self, task_ids: Sequence[int]) -> None:
+        """These tasks are wanted no more."""
+        with transaction(self._engine) as connection:
+            for ids in blocks(task_ids):
+                connection.execute(delete(_tasks).where(self._mine, _task.task.in_(ids)))
+
+    def keep(self, predictions: Sequence[Kept]) -> None:
+        """Write predictions of asked tasks down; those that are asked no more are dropped."""
+        self._settle(
+            [
+                {
+                    "of": kept.task_id,
+                    "state": State.PREDICTED,
+                    "score": kept.score,
+                    "result": zlib.compress(kept.result, 1),
+                    "size": len(kept.result),
+                }
+                for kept in predictions
+            ]
+        )
+
+    def fail(self, failures: Sequence[Failed]) -> None:
+        """Write failures of tasks down that are asked, or being sent."""
+        self._settle(
+            [
+                {
+                    "of": failed.task_id,
+                    "state": State.FAILED,
+                    "kind": failed.kind,
+                    "reason": failed.reason,
+                    "retry": failed.retry,
+                }
+                for failed in failures
+            ]
+        )
+
+    def adopt(self) -> None:
+        """Take over what is asked of other model versions of the same project.
+
+        What was predicted under their names goes on under them.
+        """
+        same = self.campaign
+        others = select(_campaigns.c.id).where(
+            _campaigns.c.url == same.url,
+            _campaigns.c.project == same.project,
+            _campaigns.c.project_created == same.project_created,
+            _campaigns.c.model_version != same.model_version,
+        )
+        known = select(_task.task).where(self._mine)
+        theirs = and_(_task.campaign.in_(others), self._is_due)
+        wanted = and_(theirs, _task.state == State.ASKED, _task.task.not_in(known))
+        with transaction(self._engine) as connection:
+            for (task,) in connection.execute(select(_task.task).where(wanted).distinct()).all():
+                row = self._blank(task, State.ASKED, self._clock())
+                connection.execute(self._insert().on_conflict_do_nothing(), row)
+            connection.execute(delete(_tasks).where(theirs))
+
+    @property
+    def _is_due(self) -> ColumnElement[bool]:
+        return and_(_task.state.in_(_OWED), _task.changed <= self._clock())
+
+    def _change(self, task_ids: Sequence[int], states: Sequence[State], **values: object) -> set[int]:
+        """Change the rows of tasks that are in one of these states; gives those tasks."""
+        changed: set[int] = set()
+        with transaction(self._engine) as connection:
+            for ids in blocks(task_ids):
+                these = update(_tasks).where(
+                    self._mine, _task.task.in_(ids), _task.state.in_(states)
+                )
+                changed |= set(connection.scalars(these.values(**values).returning(_task.task)))
+        return changed
+
+    def _settle(self, rows: Sequence[dict[str, object]]) -> None:
+        if not rows:
+            return
+        open_states = (State.ASKED, State.SENDING)
+        these = update(_tasks).where(
+            self._mine, _task.task == bindparam("of"), _task.state.in_(open_states)
+        )
+        now = self._clock()
+        with transaction(self._engine) as connection:
+            connection.execute(these, [row | {"changed": now} for row in rows])
+
+    def _insert(self) -> sqlite.Insert | postgresql.Insert:
+        dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+        return dialects[self._engine.dialect.name](_tasks)
+
+
+def owing(engine: Engine, url: str, project: int) -> list[Campaign]:
+    """The campaigns of a project in which anything is asked, answered or waits to be pushed."""
+    open_states = (*_OWED, State.PREDICTED, State.SENDING)
+    is_open = select(_task.campaign).where(_task.state.in_(open_states))
+    asked = select(_campaigns).where(
+        _campaigns.c.url == url, _campaigns.c.project == project, _campaigns.c.id.in_(is_open)
+    )
+    with transaction(engine) as connection:
+        return [
+            Campaign(row.url, row.project, row.project_created, row.model_version)
+            for row in connection.execute(asked)
+        ]
+
+
+def forget(engine: Engine, url: str, project: int) -> None:
+    """Nobody wants any more what is asked of a project and not yet begun by anyone."""
+    mine = select(_campaigns.c.id).where(_campaigns.c.url == url, _campaigns.c.project == project)
+    waits = and_(_task.state == State.ASKED, _task.changed <= time.time())
+    with transaction(engine) as connection:
+        connection.execute(delete(_tasks).where(_task.campaign.in_(mine), waits))

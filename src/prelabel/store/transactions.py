@@ -1,0 +1,29 @@
+"""One transaction on the database, and what it means when there is none to be had."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as NoFreeConnection
+
+from prelabel.errors import StoreUnavailable
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """A connection whose work is committed at the end, or undone by an exception.
+
+    Raises:
+        StoreUnavailable: The database is locked, full or away.
+    """
+    try:
+        with engine.begin() as connection:
+            yield connection
+    except (OperationalError, InterfaceError, NoFreeConnection) as error:
+        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        raise StoreUnavailable(
+            f"the database {engine.url.render_as_string(hide_password=True)}",
+            f"does not answer ({reason})",
+            "Check that its server runs and its disk has room, then try again.",
+        ) from error
