@@ -123,7 +123,7 @@ def test_with_nothing_learnt_the_model_answers_alone():
 
 
 def test_an_annotated_frame_is_answered_with_what_people_drew(learned):
-    outcome = run(learned, task(1, 8), model=Blind((0, 0, 10, 10)))[0]
+    outcome = run(learned, task(8, 8), model=Blind((0, 0, 10, 10)))[0]
     drawn = rectangle(8)
     assert [region["value"] for region in outcome.result] == [region["value"] for region in drawn]
     assert [region["id"] for region in outcome.result] == ["r8", "r8"]
@@ -180,6 +180,18 @@ def test_frames_of_another_video_are_not_touched(learned):
 def test_two_videos_under_one_name_teach_each_other_nothing(learned):
     outcomes = run(learned, task(1, 10), task(2, 10), task(3, 11), task(4, 12))
     assert [boxes_of(outcome) for outcome in outcomes.values()] == [[]] * 4
+
+
+def test_a_frame_is_not_given_what_people_drew_on_another_task_of_its_name(learned):
+    outcome = run(learned, task(77, 8), model=Blind((0, 0, 10, 10)))[0]
+    assert [r["meta"]["source"] for r in boxes_of(outcome)] == ["blind"]
+    outcomes = run(learned, task(77, 8), task(78, 9))
+    assert [boxes_of(outcome) for outcome in outcomes.values()] == [[], []]
+
+
+def test_a_frame_without_a_number_is_taken_for_the_one_that_people_drew_on(learned):
+    (box,) = boxes_of(run(learned, task(None, 8))[0])
+    assert box["meta"] == {"source": "annotation"}
 
 
 def test_all_tasks_of_a_sequence_are_answered(learned):

@@ -344,3 +344,22 @@ def test_what_of_a_box_lies_outside_the_image_is_cut_off(x, width, expected):
 def test_letters_of_all_languages_are_kept_compactly():
     assert keep([{"id": "é"}]) == '[{"id":"é"}]'.encode()
     assert json.loads(keep([box()])) == [box()]
+
+
+@pytest.mark.parametrize("turn", [float("nan"), float("inf"), "a little"])
+def test_a_rotation_that_is_no_angle_is_not_given_back(turn):
+    config = parse(
+        '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
+        '<Label value="cat"/></RectangleLabels></View>'
+    )
+    value = {"x": 1.0, "y": 1.0, "width": 5.0, "height": 5.0, "rotation": turn}
+    region = {
+        "id": "a",
+        "from_name": "label",
+        "to_name": "image",
+        "type": "rectanglelabels",
+        "original_width": 100,
+        "original_height": 100,
+        "value": {**value, "rectanglelabels": ["cat"]},
+    }
+    assert kept(keep([region]), config) == []

@@ -1,6 +1,7 @@
 """What was learnt as bytes, and back."""
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -81,6 +82,15 @@ def test_what_was_stored_answers_as_before(learned):
             for answer in answers
         ]
         assert said[0] == said[1]
+
+
+def test_what_people_say_today_is_stored_too(learned, mark, frame):
+    showing = learned.showing([replace(frame(8, mark(300)), task=5)])
+    again = loads(dumps(showing))
+    assert again.digest == showing.digest != learned.digest
+    assert again.annotated_on(FrameKey("clip", 8)) == 5
+    (drawn,) = again.at(FrameKey("clip", 8)).carried
+    assert drawn.mark.box_xyxy[0] == 300
 
 
 def test_equal_content_makes_equal_bytes(learned):

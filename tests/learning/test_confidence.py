@@ -85,6 +85,15 @@ def test_confidence_falls_with_the_distance_past_an_end(mark, frame):
     assert falling.tolist() == sorted(falling, reverse=True)
 
 
+def test_confidence_is_highest_next_to_an_annotated_frame(mark, frame):
+    chance = np.random.default_rng(7)
+    path = 300 + np.cumsum(chance.normal(0, 3, 80))
+    frames = [frame(f, mark(path[f])) for f in range(0, 80, 8)]
+    clip = learn(frames, Options()).learned
+    near, middle = (clip.at(FrameKey("clip", f)).carried[0].confidence for f in (33, 36))
+    assert near > middle + 0.02
+
+
 def test_a_jumpy_object_is_trusted_less_than_a_steady_one(mark, frame):
     assert expected(shaking, "auto", [52], mark, frame) < expected(
         steady, "auto", [52], mark, frame

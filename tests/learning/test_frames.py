@@ -43,8 +43,9 @@ def test_the_data_key_goes_before_the_file_name(name, value):
 
 
 @pytest.mark.parametrize(
-    "value", [None, "", "seven", "-1", "²", "1.5", True, -1, 1.5, math.nan, math.inf, [3], "9" * 99]
-)
+    "value", [None, "", "seven", "-1", "²", "1.5", True, -1, 1.5, math.nan, math.inf, [3], "9" * 99,
+              10**15, 1e300]
+)  # fmt: skip
 def test_a_data_value_that_is_no_frame_number_is_passed_over(value):
     assert frame_key({"frame": value}, "/a/frame_3.jpg") == frame_key({}, "/a/frame_3.jpg")
 

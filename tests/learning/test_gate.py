@@ -80,6 +80,18 @@ def test_deleting_an_object_that_was_never_there_is_accepted(walking, frame):
     assert deleted.old_iou < deleted.new_iou
 
 
+@pytest.mark.parametrize("gone", [(13,), (13, 33), (12, 13, 48)])
+def test_an_object_that_flickers_is_accepted(walking, frame, gone):
+    flickers = [frame(f, walking([f])[0].marks[1]) for f in gone]
+    assert verdict([*walking(), *flickers], walking()).accepted
+
+
+def test_taking_a_wrong_mark_off_a_frame_is_accepted(walking, frame):
+    frames = walking()
+    corrected = [frame(f.key.index, f.marks[0]) if f.key.index == 20 else f for f in frames]
+    assert verdict(corrected, frames).accepted
+
+
 def test_saying_that_a_whole_video_shows_nothing_is_accepted(walking, frame):
     empty = [frame(f, sequence="empty") for f in EVERY_FIFTH]
     drawn = walking(sequence="empty")

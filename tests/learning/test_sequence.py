@@ -78,6 +78,35 @@ def test_between_empty_frames_people_say_that_nothing_is_there(walking, frame):
     assert learned.at(FrameKey("clip", 71)) is None
 
 
+def test_what_was_refused_is_shown_on_its_own_frame_and_carried_nowhere(walking, mark, frame):
+    learned = taught(walking)
+    moved = frame(20, mark(400), drawn=b"[400]")
+    kept = [one for one in walking if one.key.index not in (20, 40)]
+    showing = learned.showing([*kept, moved])
+    assert showing.digest != learned.digest
+    assert showing.at(FrameKey("clip", 20)).drawn == b"[400]"
+    assert showing.at(FrameKey("clip", 40)) is None, "nobody annotates it any more"
+    for index in (19, 21, 39):
+        assert left_edges(showing.at(FrameKey("clip", index))) == [100 + 2 * index]
+
+
+def test_a_sequence_that_nobody_annotates_any_more_is_forgotten(walking):
+    showing = taught(walking).showing([])
+    assert all(showing.at(FrameKey("clip", index)) is None for index in range(60))
+
+
+def test_what_is_shown_already_makes_no_other_learner(walking):
+    learned = taught(walking)
+    assert learned.showing(list(reversed(walking))).digest == learned.digest
+
+
+def test_no_side_becomes_more_than_twice_the_longest_drawn(mark, frame):
+    sides = [20] * 11 + [60]
+    frames = [frame(5 * n, mark(100, size=(s, s))) for n, s in enumerate(sides)]
+    x1, y1, x2, y2 = taught(frames, mode="linear").at(FrameKey("clip", 60)).carried[0].mark.box_xyxy
+    assert (x2 - x1, y2 - y1) == pytest.approx((120, 120), rel=1e-4)
+
+
 def test_an_object_fades_towards_the_frame_on_which_it_is_gone(walking, frame):
     learned = taught([*walking, frame(65)])
     confidences = [learned.at(FrameKey("clip", f)).carried[0].confidence for f in (56, 57, 58)]

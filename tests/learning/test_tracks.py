@@ -25,6 +25,15 @@ def test_two_objects_that_pass_each_other_keep_their_identity(mark):
     ]
 
 
+def test_an_object_is_expected_where_it_would_be_if_it_moved_on(mark):
+    frames = list(range(0, 30, 5))  # on one line: where one was, the other is next
+    marks = [[mark(100 + 8 * f), mark(300 - 8 * f)] for f in frames]
+    assert lines(link(frames, marks, 15)) == [
+        [(f, 100.0 + 8 * f) for f in frames],
+        [(f, 300.0 - 8 * f) for f in frames],
+    ]
+
+
 def test_a_frame_without_the_object_ends_its_track(mark):
     (first, second) = link([0, 1, 2, 3, 4], [[mark(10)], [mark(10)], [], [mark(10)], []], 10)
     assert (first.frames.tolist(), first.absent_before, first.absent_after) == ([0, 1], None, 2)

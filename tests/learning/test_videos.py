@@ -1,5 +1,8 @@
 """Videos: from the keyframes that people drew to tracks that are written."""
 
+import itertools
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -90,3 +93,38 @@ def test_tracks_of_another_control_are_not_its_own():
     ).controls[0]
     _, tracks = tracks_through(learnt(region("a", range(1, 81, 8))), VIDEO, other, 7)
     assert tracks == []
+
+
+def test_the_tracks_of_a_video_are_counted_together():
+    """Four objects of two keyframes each are as much to learn from as one of eight."""
+    frames = [10, 40]
+    tracks = [region(name, frames, ends=[40]) for name in "abcd"]
+    length, found = tracks_through(learnt(*tracks), VIDEO, BOX, 7)
+    assert len(found) == 4
+    assert len(video_regions(found, BOX, WHAT, length)) == 4
+
+
+def test_a_track_of_two_keyframes_far_apart_does_not_jump_between_them():
+    tracks = [region(name, [10, 40], ends=[40]) for name in "abcd"]
+    _length, (track, *_) = tracks_through(learnt(*tracks), VIDEO, BOX, 7)
+    path = [track.box_at(frame) for frame in range(10, 41)]
+    steps = [
+        float(abs(b - a).max())
+        for a, b in itertools.pairwise(path)
+        if a is not None and b is not None
+    ]
+    straight = abs(swing(40) - swing(10)) * 10 / 30
+    assert max(steps, default=0) <= 1.5 * straight + 1
+
+
+def test_a_track_is_written_only_a_little_past_its_last_keyframe():
+    asked = []
+    _length, (track,) = tracks_through(learnt(region("a", range(1, 81, 8))), VIDEO, BOX, 7)
+
+    def everywhere(frame):
+        asked.append(frame)
+        return track.box_at(1)
+
+    endless = VideoLength(100_000, 4_000.0)
+    video_regions([replace(track, box_at=everywhere)], BOX, WHAT, endless)
+    assert max(asked) <= 73 + 250

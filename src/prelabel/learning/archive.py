@@ -16,6 +16,7 @@ from prelabel.learning.packing import pack, unpack
 from prelabel.learning.sequence import Learned, Options
 
 FORMAT = "prelabel sequence learner 1"
+_TODAY = "today_"
 
 
 def dumps(learned: Learned) -> bytes:
@@ -23,6 +24,8 @@ def dumps(learned: Learned) -> bytes:
     about = json.dumps({"format": FORMAT, "options": asdict(learned.options)})
     file = io.BytesIO()
     arrays = {"about": np.frombuffer(about.encode(), np.uint8), **pack(learned.frames)}
+    if learned.today is not None:
+        arrays |= pack(learned.today, _TODAY)
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
@@ -39,7 +42,14 @@ def loads(blob: bytes) -> Learned:
             about = json.loads(arrays["about"].tobytes())
             if about["format"] != FORMAT:
                 raise ValueError(f"expected {FORMAT!r}, got {about['format']!r}")
-            return Learned(unpack(arrays), Options(**about["options"]))
+            today = {
+                name.removeprefix(_TODAY): array
+                for name, array in arrays.items()
+                if name.startswith(_TODAY)
+            }
+            return Learned(
+                unpack(arrays), Options(**about["options"]), unpack(today) if today else None
+            )
     except (
         *(ValueError, KeyError, IndexError, TypeError, AttributeError),
         *(OSError, EOFError, zipfile.BadZipFile, zlib.error, NotImplementedError),

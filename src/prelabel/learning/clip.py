@@ -76,8 +76,7 @@ class Clip:
         """What should be on a frame; None where that is not known."""
         known = self.frames.get(index)
         if known is not None:
-            drawn = tuple(CarriedMark(mark, 1.0) for mark in known.marks)
-            return FrameAnswer(known.image_hw, drawn, known.drawn)
+            return as_drawn(known)
         at = np.array([index], np.int64)
         sure: list[CarriedMark] = []
         for carrier in self.carriers:
@@ -97,6 +96,12 @@ class Clip:
         near = self.indices[right] - self.indices[left] <= self.max_gap
         between[between] = near & self._empty[left] & self._empty[right]
         return between
+
+
+def as_drawn(frame: MarkedFrame) -> FrameAnswer:
+    """What people drew on a frame, as the answer for it."""
+    marks = tuple(CarriedMark(mark, 1.0) for mark in frame.marks)
+    return FrameAnswer(frame.image_hw, marks, frame.drawn)
 
 
 def _scaled(mark: Mark, from_hw: tuple[int, int], to_hw: tuple[int, int]) -> Mark:

@@ -17,6 +17,8 @@ from urllib.parse import parse_qs, unquote, urlsplit
 FRAME_KEYS = ("frame", "frame_index", "frame_number", "frame_idx", "frame_id")
 SEQUENCE_KEYS = ("video_id", "video", "sequence_id", "sequence", "clip_id", "clip", "shot")
 MAX_DIGITS = 15
+TRACK = "|"
+"""Stands between a video and a track through it, in the name of the track's own sequence."""
 
 _T = TypeVar("_T")
 
@@ -76,6 +78,11 @@ def frame_key(
     if index is None or sequence is None:
         return None
     return FrameKey(sequence, index)
+
+
+def whole(sequence: str) -> str:
+    """The video that the sequence of a single track belongs to; others are whole themselves."""
+    return sequence.partition(TRACK)[0]
 
 
 def neighbours(keys: Sequence[FrameKey | None]) -> list[tuple[int | None, int | None]]:
@@ -145,7 +152,7 @@ def _whole_number(value: object) -> int | None:
         return None
     if isinstance(value, float) and not value.is_integer():  # also NaN and infinity
         return None
-    return int(value) if value >= 0 else None
+    return int(value) if 0 <= value < 10**MAX_DIGITS else None  # numpy counts to 2**63 only
 
 
 def _sequence_name(value: object) -> str | None:

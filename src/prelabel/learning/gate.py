@@ -102,8 +102,10 @@ def judge(frames: Sequence[MarkedFrame], new: Learned, old: Learned | None) -> V
 
     - What people say today is the truth, also where they corrected themselves: an old version
       that learnt from a wrong mark is measured against the corrected one.
-    - An answer that nobody drew counts as IoU 0, like a mark that is missed. So a version that
-      learnt from marks which were since deleted as wrong pays for carrying them on.
+    - An answer that nobody drew counts as IoU 0. So a version that learnt from marks which were
+      since deleted as wrong pays for carrying them on.
+    - Silence costs nothing: an object that flickers is seen on fewer frames the more of them are
+      annotated, and its tracks end at each frame on which people say that it is gone.
     - Annotations added elsewhere cannot harm: where the old version has no answer, nothing is
       compared. Nor can a harder video bring the mean down, for both are asked the same.
     - It bites where marks are wrong now that were right before: the marks of the frames around

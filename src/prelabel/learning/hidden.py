@@ -144,7 +144,7 @@ class Comparison:
 
     @property
     def mean_of_frames(self) -> float:
-        """The mean over frames of the mean IoU, in which each extra answer counts 0."""
+        """The mean over frames of the answers' mean IoU; extra ones count 0, silence not at all."""
         return float(np.mean(self.of_frames)) if self.of_frames else 0.0
 
     def as_json(self) -> dict[str, Any]:
@@ -176,15 +176,16 @@ def compare(
         answer = guesses.get(frame.key)
         if answer is None:
             continue
-        before, parts = total.iou, 0
+        iou, marks, said = total.iou, total.marks, 0
         for kind in kinds.get(frame.key.sequence, ()):
-            parts += _add(total, frame, answer, kind)
-        total.of_frames.append((total.iou - before) / parts if parts else 1.0)
+            said += _add(total, frame, answer, kind)
+        if said or total.marks == marks:
+            total.of_frames.append((total.iou - iou) / said if said else 1.0)
     return total
 
 
 def _add(total: Comparison, frame: MarkedFrame, answer: Guess, kind: Kind) -> int:
-    """Add what one kind comes to; how many marks or answers it has, whichever are more."""
+    """Add what one kind comes to; how many answers it has."""
     drawn = boxes_of(frame, kind)
     said = scaled_guess(answer, frame, kind)
     total.marks += len(drawn)
@@ -198,7 +199,7 @@ def _add(total: Comparison, frame: MarkedFrame, answer: Guess, kind: Kind) -> in
     total.error_px += float(away.sum())
     if len(rows):
         total.error_share += float(away.sum() / np.hypot(*frame.image_hw))
-    return max(len(drawn), len(said))
+    return len(said)
 
 
 def boxes_of(frame: MarkedFrame, kind: Kind) -> Float32Array:

@@ -1,6 +1,6 @@
 """What a project's annotated tasks teach: each submitted frame with what people marked on it."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -9,7 +9,7 @@ from prelabel.errors import ImageMissing
 from prelabel.labelstudio.config import ImageTag, LabelConfig, VideoTag
 from prelabel.labelstudio.regions.marks import keep, read_marks
 from prelabel.labelstudio.regions.video import NOMINAL_HW, read_tracks
-from prelabel.learning.frames import FrameKey, frame_key
+from prelabel.learning.frames import TRACK, FrameKey, frame_key
 from prelabel.learning.marks import MarkedFrame
 
 _LEARNABLE = ("RectangleLabels", "KeyPointLabels")
@@ -74,12 +74,53 @@ def sequence_key(
     return FrameKey(f"{tag.name}:{key.sequence}", key.index)
 
 
+def uploaded_sequences(frames: Iterable[MarkedFrame]) -> frozenset[str]:
+    """Sequences of uploads: there, two videos whose files have equal names look like one."""
+    return frozenset(f.key.sequence for f in frames if "/upload/" in f.key.sequence)
+
+
+def mixed_sequences(
+    tasks: Iterable[Mapping[str, Any]], config: LabelConfig, among: Collection[str]
+) -> frozenset[str]:
+    """Of some sequences those of which two tasks show the same frame: two videos under one name.
+
+    Args:
+        tasks: All tasks of the project, annotated or not, with `id` and `data`.
+        config: The project's label config.
+        among: The sequences in question.
+    """
+    met: set[FrameKey] = set()
+    mixed: set[str] = set()
+    for task in tasks:
+        data = _mapping(task.get("data"))
+        for tag in config.images:
+            try:
+                uris = tag.uris(data)
+            except ImageMissing:
+                continue
+            key = sequence_key(data, uris[0], tag, config, None, _number(task.get("id")))
+            if key is not None and key.sequence in among:
+                (mixed.add(key.sequence) if key in met else met.add(key))
+    return frozenset(mixed)
+
+
+def without(taught: Lessons, mixed: Collection[str]) -> Lessons:
+    """The lessons less the sequences that are more than one video, with a warning for each."""
+    frames = tuple(frame for frame in taught.frames if frame.key.sequence not in mixed)
+    warnings = tuple(
+        f"Sequence {name!r} is left out: two tasks of the project show the same frame of it. Give "
+        "the data of its tasks a `video` that tells the videos apart."
+        for name in sorted(mixed)
+    )
+    return Lessons(frames, taught.annotated, (*taught.warnings, *warnings))
+
+
 def video_sequence(tag: VideoTag, task_id: int | None, track: str = "") -> str:
     """The sequence that a track through a task's video is; without a track, how all of them begin.
 
     Videos are told apart by their tasks: each is annotated in its own.
     """
-    return f"{tag.name}:task {task_id}|{track}"
+    return f"{tag.name}:task {task_id}{TRACK}{track}"
 
 
 def newest_annotation(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -148,7 +189,9 @@ class _Reading:
         for tag in self._tags:
             key = self._key(task, tag)
             if key is not None:
-                self.frames.append(self._frame(key, annotation["result"], tag))
+                self.frames.append(
+                    self._frame(key, annotation["result"], tag, _number(task.get("id")))
+                )
         for video in self._config.videos:
             self.frames += self._tracked(task, annotation["result"], video)
 
@@ -177,11 +220,13 @@ class _Reading:
             )
         return key
 
-    def _frame(self, key: FrameKey, result: list[Any], tag: ImageTag) -> MarkedFrame:
+    def _frame(
+        self, key: FrameKey, result: list[Any], tag: ImageTag, task_id: int | None
+    ) -> MarkedFrame:
         if len(self._config.images) > 1:
             result = [r for r in result if isinstance(r, dict) and r.get("to_name") == tag.name]
         image_hw, marks = read_marks(result, self._config, self._default_box_pct)
-        return MarkedFrame(key, image_hw, marks, keep(result))
+        return MarkedFrame(key, image_hw, marks, keep(result), task_id)
 
     def _tracked(
         self, task: Mapping[str, Any], result: list[Any], tag: VideoTag
@@ -200,4 +245,4 @@ def _mapping(value: object) -> Mapping[str, Any]:
 
 
 def _number(value: object) -> int | None:
-    return value if isinstance(value, int) else None
+    return value if isinstance(value, int) and abs(value) < 2**63 else None  # as databases count

@@ -19,12 +19,15 @@ class MarkedFrame:
         image_hw: Height and width in pixels; (0, 0) where nothing is drawn.
         marks: All objects on it.
         drawn: What people drew, as it was stored and not looked into here; b"" for none.
+        task: The number of the task that shows it, or None; another task under the same name
+            shows another video.
     """
 
     key: FrameKey
     image_hw: tuple[int, int]
     marks: tuple[Mark, ...]
     drawn: bytes = b""
+    task: int | None = None
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -12,11 +12,18 @@ from prelabel.learning.frames import FrameKey
 from prelabel.learning.marks import MarkedFrame
 from prelabel.types import Mark
 
+_NO_TASK = -1
+
 Arrays = dict[str, NDArray[Any]]
 
 
-def pack(frames: Sequence[MarkedFrame]) -> Arrays:
-    """Frames as arrays; F frames with M marks, P keypoints and S strings in all."""
+def pack(frames: Sequence[MarkedFrame], prefix: str = "") -> Arrays:
+    """Frames as arrays; F frames with M marks, P keypoints and S strings in all.
+
+    Args:
+        frames: The frames.
+        prefix: What the names of the arrays begin with.
+    """
     marks = [mark for frame in frames for mark in frame.marks]
     attributes = [_written(mark.attributes) for mark in marks]
     strings = sorted(
@@ -30,10 +37,11 @@ def pack(frames: Sequence[MarkedFrame]) -> Arrays:
         for mark, written in zip(marks, attributes, strict=True)
     ]
     drawn = b"".join(frame.drawn for frame in frames)
-    return {
+    arrays: Arrays = {
         "strings": np.frombuffer(json.dumps(strings).encode(), np.uint8),  # JSON, UTF-8
         "frame_sequences": _whole(number[frame.key.sequence] for frame in frames),  # (F,)
         "frame_indices": _whole(frame.key.index for frame in frames),  # (F,)
+        "frame_tasks": _whole(_NO_TASK if f.task is None else f.task for f in frames),  # (F,)
         "frame_sizes": np.array([frame.image_hw for frame in frames], np.int64).reshape(-1, 2),
         "frame_marks": _whole(len(frame.marks) for frame in frames),  # (F,) how many marks each
         "frame_drawn": _whole(len(frame.drawn) for frame in frames),  # (F,) how many bytes each
@@ -44,6 +52,7 @@ def pack(frames: Sequence[MarkedFrame]) -> Arrays:
         "points_xy": _joined([mark.points_xy for mark in marks]),  # (P, 2)
         "points_seen": np.array([seen for mark in marks for seen in mark.points_seen], bool),
     }
+    return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
 def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[MarkedFrame]:
@@ -79,6 +88,7 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[MarkedFrame]:
     ):
         height, width = arrays["frame_sizes"][number].tolist()
         first_mark = mark_ends[number - 1] if number else 0
+        task = int(arrays["frame_tasks"][number])
         first_byte = drawn_ends[number - 1] if number else 0
         frames.append(
             MarkedFrame(
@@ -86,6 +96,7 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[MarkedFrame]:
                 (height, width),
                 tuple(marks[first_mark : mark_ends[number]]),
                 drawn[first_byte : drawn_ends[number]],
+                None if task == _NO_TASK else task,
             )
         )
     return frames

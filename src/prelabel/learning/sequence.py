@@ -5,8 +5,8 @@ from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
-from prelabel.learning.clip import Clip, Kind, Options
-from prelabel.learning.frames import FrameKey
+from prelabel.learning.clip import Clip, Kind, Options, as_drawn
+from prelabel.learning.frames import FrameKey, whole
 from prelabel.learning.marks import FrameAnswer, MarkedFrame
 from prelabel.learning.packing import digest, pack
 from prelabel.learning.tracks import Track
@@ -20,12 +20,14 @@ class Lesson:
 
     Attributes:
         learned: What was learnt; None where no label of any sequence has enough marks.
+        frames: What people say of each frame, but of sequences that were left out.
         sample_count: The most marks that any control and label has in one sequence.
         required_samples: How many it needs.
         warnings: What was left out, why, and what to do; for people.
     """
 
     learned: "Learned | None"
+    frames: tuple[MarkedFrame, ...]
     sample_count: int
     required_samples: int
     warnings: tuple[str, ...]
@@ -48,7 +50,11 @@ def learn(frames: Sequence[MarkedFrame], options: Options) -> Lesson:
     sample_count = max(_counts(usable).values(), default=0)
     enough = sample_count >= options.min_samples and sample_count > 0
     return Lesson(
-        Learned(usable, options) if enough else None, sample_count, options.min_samples, warnings
+        Learned(usable, options) if enough else None,
+        tuple(usable),
+        sample_count,
+        options.min_samples,
+        warnings,
     )
 
 
@@ -56,21 +62,52 @@ class Learned:
     """What was learnt; answers for frames. Nothing changes it; threads may share it.
 
     Attributes:
-        frames: The annotated frames, by sequence and number.
+        frames: The annotated frames that it learnt from, by sequence and number.
         options: How it learnt.
+        today: What people say now, where they changed it and what that teaches was refused: it
+            stands on their own frames, and is carried nowhere. None where `frames` are up to date.
         digest: Equal for equal frames and options.
         kinds: Of each sequence, the controls and labels with enough marks to be carried.
     """
 
-    def __init__(self, frames: Sequence[MarkedFrame], options: Options) -> None:
-        self.frames = tuple(sorted(frames, key=lambda frame: (frame.key.sequence, frame.key.index)))
+    def __init__(
+        self,
+        frames: Sequence[MarkedFrame],
+        options: Options,
+        today: Sequence[MarkedFrame] | None = None,
+    ) -> None:
+        self.frames = _in_order(frames)
         self.options = options
-        self.digest = digest(pack(self.frames), json.dumps(asdict(options)))
+        self.today = None if today is None else _in_order(today)
+        self.digest = digest(
+            {**pack(self.frames), **pack(self.today, "today_")}
+            if self.today is not None
+            else pack(self.frames),
+            json.dumps(asdict(options)),
+        )
         self.kinds = _kinds(self.frames, options.min_samples)
         self._clips = {
             name: Clip(members, self.kinds.get(name, ()), options)
             for name, members in by_sequence(self.frames).items()
         }
+
+        self._tasks = {frame.key: frame.task for frame in (*self.frames, *(self.today or ()))}
+        self._said = {frame.key: frame for frame in self.today or ()}
+        self._outdated: set[FrameKey] = set()
+        if self.today is not None:
+            alive = {frame.key.sequence for frame in self.today}
+            self._clips = {name: clip for name, clip in self._clips.items() if name in alive}
+            self._outdated = {frame.key for frame in self.frames} - self._said.keys()
+
+    def showing(self, frames: Sequence[MarkedFrame]) -> "Learned":
+        """The same tracks, but with what people say now on the frames that they annotated.
+
+        A frame whose annotation was deleted is as if nobody had ever known it, and so is a
+        sequence in which no annotation is left.
+        """
+        now = _in_order(frames)
+        is_same = digest(pack(now), "") == digest(pack(self.frames), "")
+        return Learned(self.frames, self.options, None if is_same else now)
 
     @property
     def sequences(self) -> Collection[str]:
@@ -86,14 +123,25 @@ class Learned:
             are empty. None where the learner does not know: in an unknown sequence, too far from
             every annotated frame, or too unsure.
         """
+        said = self._said.get(key)
+        if said is not None:
+            return as_drawn(said)
         clip = self._clips.get(key.sequence)
-        return clip.at(key.index) if clip else None
+        return clip.at(key.index) if clip and key not in self._outdated else None
+
+    def annotated_on(self, key: FrameKey) -> int | None:
+        """The task that a frame was annotated on; None where that is not known."""
+        return self._tasks.get(key)
 
     def tracks(self, sequence: str) -> tuple[Track, ...]:
         """The objects of a sequence, over its annotated frames; () for an unknown sequence."""
         clip = self._clips.get(sequence)
         carriers = clip.carriers if clip else ()
         return tuple(track for carrier in carriers for track in carrier.tracks)
+
+
+def _in_order(frames: Sequence[MarkedFrame]) -> tuple[MarkedFrame, ...]:
+    return tuple(sorted(frames, key=lambda frame: (frame.key.sequence, frame.key.index)))
 
 
 def by_sequence(frames: Sequence[MarkedFrame]) -> dict[str, list[MarkedFrame]]:
@@ -105,16 +153,22 @@ def by_sequence(frames: Sequence[MarkedFrame]) -> dict[str, list[MarkedFrame]]:
 
 
 def _counts(frames: Sequence[MarkedFrame]) -> Mapping[tuple[str, Kind], int]:
-    """How many marks each kind has in each sequence."""
+    """How many marks each kind has in each sequence; all tracks of a video count together."""
     return Counter(
-        (frame.key.sequence, (mark.control, mark.label)) for frame in frames for mark in frame.marks
+        (whole(frame.key.sequence), (mark.control, mark.label))
+        for frame in frames
+        for mark in frame.marks
     )
 
 
 def _kinds(frames: Sequence[MarkedFrame], min_samples: int) -> dict[str, tuple[Kind, ...]]:
     """The kinds of each sequence that have enough marks."""
+    counts = _counts(frames)
+    met = {
+        (frame.key.sequence, (mark.control, mark.label)) for frame in frames for mark in frame.marks
+    }
     enough: dict[str, tuple[Kind, ...]] = {}
-    for (sequence, kind), count in sorted(_counts(frames).items()):
-        if count >= min_samples:
+    for sequence, kind in sorted(met):
+        if counts[whole(sequence), kind] >= min_samples:
             enough[sequence] = (*enough.get(sequence, ()), kind)
     return enough

@@ -123,7 +123,10 @@ def _geometry_problems(value: Mapping[str, Any], control: Control) -> Iterator[s
 
 def _percent_problems(value: Mapping[str, Any]) -> Iterator[str]:
     numbers = {key: value[key] for key in NUMBER_KEYS if key in value}
-    least = -math.inf if value.get("rotation") else 0  # the corner of a turned box may lie outside
+    turn = value.get("rotation")
+    if turn is not None and not are_numbers(value, ("rotation",)):
+        yield f"rotation {turn!r} is not an angle"
+    least = -math.inf if turn else 0  # the corner of a turned box may lie outside
     for key, number in numbers.items():
         is_number = isinstance(number, float) and math.isfinite(number)
         if not is_number or not least <= number <= 100:  # noqa: PLR2004 - percent

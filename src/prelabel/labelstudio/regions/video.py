@@ -33,6 +33,9 @@ NOMINAL_HW = (1000, 1000)
 STRAIGHT_WITHIN_PCT = 1.0
 """How far an edge may lie from the line between two keyframes, in percent of the frame."""
 
+MOST_ONWARDS = 250
+"""Frames past an end that a track is written for: ten seconds, and each is asked for."""
+
 LOOKS = 16
 """At how many places the way from one keyframe to the next is looked at, at most."""
 
@@ -279,14 +282,15 @@ def _way(
     """The frames of a life that were looked at (N,), and the boxes there in percent (N, 4).
 
     It goes on before its first and after its last keyframe for as long as there is a box, within
-    the frames `first` to `last`. Between two keyframes `LOOKS` frames are enough.
+    the frames `first` to `last`, at most `MOST_ONWARDS`. Between two keyframes, `LOOKS` frames are
+    enough.
     """
     asked = set(life)
     for low, high in pairwise(life):
         asked |= set(np.linspace(low, high, min(high - low, LOOKS) + 1).astype(int).tolist())
     seen = {frame: box for frame in asked if (box := box_at(frame)) is not None}
     for onwards in (range(life[0] - 1, first - 1, -1), range(life[-1] + 1, last + 1)):
-        for frame in onwards:
+        for frame in onwards[:MOST_ONWARDS]:
             box = box_at(frame)
             if box is None:
                 break

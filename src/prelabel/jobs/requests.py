@@ -1,0 +1,72 @@
+"""Asking for trainings, as events of Label Studio do: at once, and each project once."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from prelabel.jobs.training import KIND, TrainingRequest
+from prelabel.store.jobs import Job, Jobs
+
+
+class Trainings:
+    """What the server calls when someone asks for a training.
+
+    Args:
+        jobs: The table.
+        url: The Label Studio that projects belong to; "" where none is set.
+        can_fetch: Whether annotations can be fetched from it.
+        delay_s: How long a delayed request waits for further ones.
+        wake: Tells the runner that a job was submitted.
+    """
+
+    def __init__(
+        self,
+        jobs: Jobs,
+        url: str,
+        *,
+        can_fetch: bool,
+        delay_s: float,
+        wake: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._jobs = jobs
+        self._url = url
+        self._can_fetch = can_fetch
+        self._delay_s = delay_s
+        self._wake = wake
+
+    def start(
+        self,
+        project_id: int,
+        *,
+        payload_tasks: Sequence[Mapping[str, Any]] | None = None,
+        label_config: str | None = None,
+        created: int | None = None,
+        delayed: bool = False,
+    ) -> Job:
+        """Ask for the training of a project, or join the request that waits already.
+
+        Args:
+            project_id: Its number in Label Studio.
+            payload_tasks: Tasks with annotations to learn from; without them they are fetched.
+            label_config: The project's, where it is known.
+            created: When the project was made, in whole seconds since 1970, where it is known.
+            delayed: Wait a little, because more such requests are likely.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        tasks = None if payload_tasks is None else [dict(task) for task in payload_tasks]
+        request = TrainingRequest(project_id, tasks, label_config, created)
+        # Without a login a request without tasks must not take the tasks of one that waits.
+        teaches = tasks is not None or self._can_fetch
+        job = self._jobs.submit(
+            KIND,
+            f"{self._url}#{project_id}",
+            payload=request.write() if teaches else b"",
+            delay_s=self._delay_s if delayed else 0,
+        )
+        self._wake()
+        return job
+
+    def status(self, job_id: str) -> Job | None:
+        """The training of this id; None where nothing is known of it."""
+        return self._jobs.get(job_id)

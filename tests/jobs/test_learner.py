@@ -1,0 +1,185 @@
+import time
+
+import pytest
+from structlog.testing import capture_logs
+
+from prelabel.errors import StoreUnavailable
+from prelabel.jobs.learner import Learner
+from prelabel.labelstudio.config import parse
+from prelabel.learning.archive import dumps
+from prelabel.learning.lessons import lessons
+from prelabel.learning.sequence import Options, learn
+from prelabel.store.learned import LearnedVersions, Scope
+
+URL = "http://studio.test"
+CREATED = 1_767_323_045
+
+
+@pytest.fixture
+def learned(studio):
+    taught = lessons(studio.annotated, parse(studio.project(7)["label_config"]), (6.0, 10.0))
+    return learn(taught.frames, Options()).learned
+
+
+@pytest.fixture
+def add(versions, learned):
+    """Stores a version; `what` makes its digest differ from others'."""
+
+    def store(project=7, created=CREATED, url=URL, what="a", model=None):
+        scope = Scope(url, project, created)
+        blob = dumps(learned) if model is None else model
+        return versions.add(scope, blob, what, {}, activate=True)
+
+    return store
+
+
+@pytest.fixture
+def learner(versions):
+    return Learner(versions, URL, poll_s=0.05)
+
+
+def version_of(learner, project=7, created=CREATED):
+    found = learner.of(project, created)
+    return None if found is None else found[0]
+
+
+def test_nothing_was_learnt_at_first(learner):
+    learner.refresh()
+    assert learner.of(7, CREATED) is None
+    assert learner.of(7) is None
+
+
+def test_what_the_store_has_answers_after_a_refresh(learner, add, learned):
+    add()
+    assert learner.of(7, CREATED) is None
+    learner.refresh()
+    version, known = learner.of(7, CREATED)
+    assert (version, known.digest) == (1, learned.digest)
+
+
+def test_a_new_version_comes_by_itself_and_what_is_in_use_stays_whole(learner, add):
+    add()
+    learner.start()
+    before = until(lambda: learner.of(7, CREATED))
+    add(what="b")
+    until(lambda: version_of(learner) == 2)
+    assert before[0] == 1
+    assert before[1].frames
+    learner.stop()
+
+
+def test_going_back_to_an_earlier_version_is_followed(learner, add, versions):
+    add()
+    add(what="b")
+    versions.activate(Scope(URL, 7, CREATED), 1)
+    learner.refresh()
+    assert version_of(learner) == 1
+
+
+@pytest.mark.parametrize(
+    ("learnt", "asked", "version"),
+    [
+        ([CREATED], CREATED, 1),
+        ([CREATED], CREATED + 1, None),  # made anew since, nothing learnt for it
+        ([CREATED, CREATED + 1], CREATED + 1, 1),
+        ([CREATED, CREATED + 1], None, 1),  # an event tells the number alone: the newest
+        ([0], CREATED, 1),  # learnt from a request that did not say when the project was made
+    ],
+)
+def test_the_project_that_is_meant_is_told_by_when_it_was_made(
+    learner, add, learnt, asked, version
+):
+    for created in learnt:
+        add(created=created)
+    learner.refresh()
+    assert version_of(learner, created=asked) == version
+
+
+def test_projects_of_another_label_studio_are_not_mixed_in(learner, add):
+    add(url="http://other.test")
+    learner.refresh()
+    assert learner.of(7, CREATED) is None
+
+
+def test_what_cannot_be_read_is_told_once_and_passed_over(learner, add):
+    add()
+    add(project=8, what="b")
+    learner.refresh()
+    add(what="c", model=b"damaged")
+    with capture_logs() as logs:
+        for _ in range(3):
+            learner.refresh()
+    assert [(entry["event"], entry["version"]) for entry in logs] == [
+        ("learnt version cannot be read", 2)
+    ]
+    assert version_of(learner) == 1  # the last that could be
+    assert version_of(learner, 8) == 1
+
+
+def test_of_very_many_projects_those_asked_for_last_are_held(versions, add):
+    learner = Learner(versions, URL, most=2)
+    for project in (1, 2, 3):
+        add(project)
+    learner.refresh()
+    held = [project for project in (1, 2, 3) if learner.of(project, CREATED)]
+    assert len(held) == 2
+    (missing,) = {1, 2, 3} - set(held)
+    learner.of(missing, CREATED)
+    learner.refresh()
+    assert version_of(learner, missing) == 1
+
+
+class Interrupted(LearnedVersions):
+    """Versions whose database can be taken away."""
+
+    away = False
+
+    def active_numbers(self):
+        if self.away:
+            raise StoreUnavailable("the database", "does not answer", "Wait.")
+        return super().active_numbers()
+
+
+def test_without_the_store_what_is_loaded_goes_on(engine, add):
+    versions = Interrupted(engine)
+    learner = Learner(versions, URL)
+    add()
+    learner.refresh()
+    versions.away = True
+    with capture_logs() as logs:
+        learner.refresh()
+        learner.refresh()
+    assert [entry["event"] for entry in logs] == ["learnt versions wait for the database"]
+    assert version_of(learner) == 1
+
+
+def test_what_the_store_forgot_answers_no_more(learner, add, versions, engine):
+    add()
+    learner.refresh()
+    with engine.begin() as connection:
+        connection.exec_driver_sql("DELETE FROM learned")
+    learner.refresh()
+    assert learner.of(7, CREATED) is None
+
+
+def test_an_answer_does_not_wait_for_a_store_that_hangs(engine, add, monkeypatch):
+    versions = LearnedVersions(engine)
+    learner = Learner(versions, URL, poll_s=0.01)
+    add()
+    learner.refresh()
+    hangs = versions.active_numbers
+    monkeypatch.setattr(versions, "active_numbers", lambda: time.sleep(0.5) or hangs())
+    learner.start()
+    time.sleep(0.05)
+    started = time.monotonic()
+    assert version_of(learner) == 1
+    assert time.monotonic() - started < 0.1
+    learner.stop()
+
+
+def until(condition, timeout_s=10.0):
+    deadline = time.monotonic() + timeout_s
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not come true"
+        time.sleep(0.005)
+    return found
