@@ -14,6 +14,9 @@ from fastapi.testclient import TestClient
 from prelabel.errors import ImageUnreachable, ModelError, PrelabelError
 from prelabel.gathering import Studio
 from prelabel.plan import Predictors
+from prelabel.runtime.batch_queue import BatchQueue
+from prelabel.runtime.batcher import Batcher
+from prelabel.server.admission import Admission
 from prelabel.server.app import make_app
 from prelabel.server.service import Service
 from prelabel.settings import Settings
@@ -102,14 +105,25 @@ def serve(predictor, images):
     """Start a server with these settings; returns a client."""
     clients = []
 
-    def start(deadline_s: float = 5.0, **settings) -> TestClient:
+    def start(
+        deadline_s: float = 5.0,
+        learning=None,
+        most_tasks=20_000,
+        backfilling=lambda predictors, studio: None,
+        **settings,
+    ) -> TestClient:
         fetchers = ThreadPoolExecutor(16)
+        queued = Batcher(BatchQueue(predictor))
+        predictors, studio = Predictors(queued, queued), Studio(images, fetchers, lambda _: ())
         service = Service(
-            Predictors(predictor, predictor),
-            Studio(images, fetchers, lambda _: ()),
+            predictors,
+            studio,
             origin=None,
             deadline_s=deadline_s,
             threads=4,
+            admission=Admission(most_tasks),
+            learning=learning,
+            backfilling=backfilling(predictors, studio),
         )
         app = make_app(service, Settings(_env_file=None, **settings))
         client = TestClient(app, raise_server_exceptions=False)

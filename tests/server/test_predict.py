@@ -159,5 +159,7 @@ def test_work_for_a_caller_that_has_hung_up_is_given_up(serve, images):
         return True
 
     started = time.monotonic()
-    asyncio.run(client.app.state.service.predict(service_request, "id", is_gone))
+    service = client.app.state.service
+    with service.admission.enter(0, asks_again=False) as stay:
+        asyncio.run(service.predict(service_request, "id", is_gone, stay))
     assert time.monotonic() - started < 10

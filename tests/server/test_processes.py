@@ -74,6 +74,10 @@ def test_the_same_app_runs_under_gunicorn(tmp_path):
         url = f"http://127.0.0.1:{port}"
         assert httpx2.get(f"{url}/health").status_code == 401
         assert httpx2.get(f"{url}/health", auth=("ann", "pw")).json()["status"] == "ok"
+        deadline = time.monotonic() + 20
+        while (ready := httpx2.get(f"{url}/ready")).status_code != 200:
+            assert time.monotonic() < deadline, ready.text
+            time.sleep(0.1)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,23 @@ _Key = tuple[str | int | None, ...]
 
 
 @dataclass(frozen=True, slots=True)
+class CacheCounts:
+    """How a cache is used.
+
+    Attributes:
+        hits: Images that were asked for and here.
+        misses: Images that were not, and those that several wanted while one loaded it.
+        images: Images kept now.
+        bytes: The memory that their pixels take.
+    """
+
+    hits: int
+    misses: int
+    images: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class _Kept:
     image: Image
     until: float
@@ -49,6 +66,13 @@ class ImageCache:
         self._kept: OrderedDict[_Key, _Kept] = OrderedDict()
         self._kept_bytes = 0
         self._loading: dict[_Key, Future[Image]] = {}
+        self._hits = 0
+        self._misses = 0
+
+    def counts(self) -> CacheCounts:
+        """How it is used, since it was made."""
+        with self._lock:
+            return CacheCounts(self._hits, self._misses, len(self._kept), self._kept_bytes)
 
     def load(self, reference: ImageReference) -> Image:
         """The upright image at a reference.
@@ -61,7 +85,9 @@ class ImageCache:
             kept = self._kept.get(key)
             if kept is not None and kept.until > self._clock():
                 self._kept.move_to_end(key)
+                self._hits += 1
                 return kept.image
+            self._misses += 1
             loading = self._loading.get(key)
             if loading is None:
                 mine = self._loading[key] = Future[Image]()

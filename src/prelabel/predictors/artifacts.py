@@ -19,6 +19,7 @@ from prelabel.predictors import registry
 from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import PartLocator, covering_part
 from prelabel.predictors.pose_parts import PosePartLocator
+from prelabel.predictors.sessions import usable_cores
 from prelabel.predictors.wholebody import build_embedded
 from prelabel.types import (
     DISTORTION_WORDS,
@@ -62,6 +63,11 @@ class ArtifactDetector:
         """Take a locator of body parts, or None: then each box's part is "other"."""
         self._locator = locator
         self.fingerprint = fingerprint
+
+    @property
+    def calls_at_once(self) -> int:
+        """One per core: most of what OpenCV does with one frame keeps one core busy."""
+        return usable_cores()
 
     def check(self) -> None:
         """There is nothing that could be missing."""

@@ -30,3 +30,8 @@ class Predictor(Protocol):
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer: ...
 
     def health(self) -> dict[str, object]: ...  # "loaded", "device", "reason"; never waits
+
+
+def calls_at_once(predictor: Predictor) -> int:
+    """How many calls at the same time pay off: what a predictor says that it gains from, or one."""
+    return int(getattr(predictor, "calls_at_once", 1))

@@ -7,7 +7,7 @@ from typing import Self
 import structlog
 
 from prelabel.errors import OperatorError
-from prelabel.predictors.base import Answer, Predictor
+from prelabel.predictors.base import Answer, Predictor, calls_at_once
 from prelabel.types import Ask, Image
 
 log = structlog.get_logger(__name__)
@@ -52,6 +52,11 @@ class Fallback:
     def batch_size(self) -> int:
         """Batch size of the predictor that answers now."""
         return self._active.batch_size
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls at the same time pay off for the predictor that answers now."""
+        return calls_at_once(self._active)
 
     def check(self) -> None:
         """Give the first predictor up as soon as it is known that loading it must fail.

@@ -15,6 +15,7 @@ from prelabel.server.guard import Credentials, Guard
 from prelabel.server.problems import http_problem, problem, request_id_of
 from prelabel.server.routes import describe_bodies, routes
 from prelabel.server.service import Service
+from prelabel.server.stopping import noticing_sigterm
 from prelabel.settings import Settings
 
 SETTLING_S = 3.0
@@ -27,10 +28,12 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        await asyncio.to_thread(service.begin)
         settling = asyncio.create_task(asyncio.to_thread(service.settle))
         await asyncio.wait({settling}, timeout=SETTLING_S)
-        yield
-        service.close()
+        with noticing_sigterm(service.stop_intake):
+            yield
+        await asyncio.to_thread(service.close)
 
     app = FastAPI(
         title="prelabel",
@@ -54,6 +57,7 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         rate_limit=settings.rate_limit,
         max_body_mb=settings.max_body_mb,
         answered=service.metrics.answered,
+        began=service.metrics.began,
     )
     if settings.cors_origins:  # outermost, because a preflight request carries no password
         app.add_middleware(

@@ -75,6 +75,7 @@ class Guard:
         rate_limit: In the words of the `limits` library, for example "600/minute"; "" for none.
         max_body_mb: Largest request body.
         answered: Called with route, status and seconds of each request.
+        began: Called before each request.
     """
 
     def __init__(
@@ -85,12 +86,14 @@ class Guard:
         rate_limit: str,
         max_body_mb: int,
         answered: Callable[[str, int, float], None],
+        began: Callable[[], None] = lambda: None,
     ) -> None:
         self._app = app
         self._credentials = credentials
         self._wait_for = _rate_limiter(rate_limit)
         self._max_body = max_body_mb * _MB
         self._answered = answered
+        self._began = began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -101,6 +104,7 @@ class Guard:
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope["request_id"] = request_id
         started, status, answering = time.perf_counter(), 500, False
+        self._began()
 
         async def send_with_id(message: Message) -> None:
             nonlocal status, answering

@@ -1,16 +1,39 @@
 """What the server remembers of each project: how to reach its images, and how it went."""
 
 from collections import Counter, OrderedDict, deque
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
 from prelabel.errors import NotReached
+from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
 from prelabel.server.introduction import Introduction
 
 _MOST_PROJECTS = 1000
 _LAST_FAILURES = 20
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """One task that got no prediction.
+
+    Attributes:
+        time: When, in UTC, as ISO 8601.
+        request_id: Of the request that asked for it.
+        task: The task in words.
+        task_id: Its number in Label Studio, where it has one.
+        kind: The class of the error.
+        reason: What was wrong, and what to do.
+    """
+
+    time: str
+    request_id: str
+    task: str
+    task_id: int | None
+    kind: str
+    reason: str
 
 
 @dataclass(slots=True)
@@ -22,14 +45,16 @@ class Project:
         label_config: As last set up.
         introduction: Who sent the last set-up, in its own words.
         counts: Tasks by outcome: predicted, empty, failed, not_reached.
-        failures: The last failures: time, request id, task and reason.
+        kinds: Tasks without prediction, by the class of the error.
+        failures: The last of them.
     """
 
     key: str
     label_config: str = ""
     introduction: Introduction | None = None
     counts: Counter[str] = field(default_factory=Counter)
-    failures: deque[dict[str, str]] = field(default_factory=lambda: deque(maxlen=_LAST_FAILURES))
+    kinds: Counter[str] = field(default_factory=Counter)
+    failures: deque[Failure] = field(default_factory=lambda: deque(maxlen=_LAST_FAILURES))
 
 
 class Projects:
@@ -54,20 +79,17 @@ class Projects:
         with self._lock:
             return list(reversed(self._known.values()))
 
-    def record(self, project: Project, task: str, outcome: Outcome, request_id: str) -> None:
+    def record(self, project: Project, task: Task, outcome: Outcome, request_id: str) -> None:
         """Count one task's outcome and keep the reason of a failure."""
         kind = kind_of(outcome)
         with self._lock:
             project.counts[kind] += 1
             if not isinstance(outcome, Prediction):
-                project.failures.append(
-                    {
-                        "time": datetime.now(UTC).isoformat(timespec="seconds"),
-                        "request_id": request_id,
-                        "task": task,
-                        "reason": str(outcome),
-                    }
-                )
+                name = type(outcome).__name__
+                project.kinds[name] += 1
+                now = datetime.now(UTC).isoformat(timespec="seconds")
+                failure = Failure(now, request_id, str(task), task.number, name, str(outcome))
+                project.failures.append(failure)
 
     def report(self) -> list[dict[str, object]]:
         """All projects with their counts and last failures, the latest seen first."""
@@ -77,7 +99,8 @@ class Projects:
                     "project": project.key or "(none given)",
                     "asked": project.counts.total(),
                     **{kind: project.counts[kind] for kind in KINDS},
-                    "last_failures": list(project.failures)[::-1],
+                    "reasons": _reasons(project.kinds, project.failures),
+                    "last_failures": [asdict(one) for one in reversed(project.failures)],
                 }
                 for project in reversed(self._known.values())
             ]
@@ -92,3 +115,12 @@ def kind_of(outcome: Outcome) -> str:
     if isinstance(outcome, Prediction):
         return "predicted" if outcome.result else "empty"
     return "not_reached" if isinstance(outcome, NotReached) else "failed"
+
+
+def _reasons(kinds: Counter[str], failures: Sequence[Failure]) -> list[dict[str, object]]:
+    """Why tasks failed, the most frequent first, each with its latest words if they are kept."""
+    latest = {failure.kind: failure.reason for failure in failures}
+    return [
+        {"kind": kind, "tasks": count, "example": latest.get(kind, "")}
+        for kind, count in kinds.most_common()
+    ]

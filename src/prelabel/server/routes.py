@@ -1,20 +1,27 @@
 """The endpoints of an ML backend, as Label Studio 1.x calls them."""
 
-from typing import Any
+import asyncio
+from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Request
+from fastapi import APIRouter, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic_core import to_json
 
-from prelabel.errors import InvalidRequest, NoSuchJob
+from prelabel.errors import InvalidRequest
 from prelabel.labelstudio import messages
 from prelabel.plan import NO_PREDICTOR, Plan
 from prelabel.server import metrics, status
+from prelabel.server.foreign import refuse_foreign_pages
 from prelabel.server.introduction import Introduction
+from prelabel.server.learning import no_such_job, taken
+from prelabel.server.page import document
 from prelabel.server.problems import MEDIA_TYPE, request_id_of
 from prelabel.server.service import Service
 
-NO_LEARNER = "This prelabel has no learner: the event was taken, nothing is trained."
+LABEL_STUDIO = "heartex/"
+"""How the User-Agent of Label Studio begins."""
+
+OFF = taken("The sequence learner is off (SEQUENCE_LEARNING_ENABLED): nothing is trained.")
 
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     code: {
@@ -26,7 +33,16 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
         401: "Credentials are missing or wrong.",
         413: "The body is too large.",
         429: "Too many requests; `Retry-After` says when to come again.",
+        503: "More waits than the server holds; `Retry-After` says when to come again.",
     }.items()
+}
+
+
+_NO_JOB: dict[int | str, dict[str, Any]] = {
+    410: _PROBLEMS[400] | {"description": "Nothing is known of this job."}
+}
+_FOREIGN: dict[int | str, dict[str, Any]] = {
+    403: _PROBLEMS[400] | {"description": "A page of another site sent this."}
 }
 
 
@@ -41,7 +57,9 @@ def routes(service: Service) -> APIRouter:
     router = APIRouter(responses=_PROBLEMS)
     _add_predicting(router, service)
     _add_events(router, service)
+    _add_job_status(router, service)
     _add_watching(router, service)
+    _add_cancelling(router, service)
     return router
 
 
@@ -53,8 +71,11 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
     )
     async def predict(request: Request) -> Response:
         """Predict tasks: one entry per task, in order; `[]` for a task that failed."""
-        message = messages.PredictRequest.read(await request.body())
-        results = await service.predict(message, request_id_of(request), request.is_disconnected)
+        with service.admission.enter(_size(request), asks_again=_asks_again(request)) as stay:
+            message = messages.PredictRequest.read(await request.body())
+            results = await service.predict(
+                message, request_id_of(request), request.is_disconnected, stay
+            )
         return _json({"results": results})
 
     @router.post(
@@ -86,7 +107,7 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         """Say whether a label config has something that prelabel fills."""
         message = messages.ValidateRequest.read(await request.body())
         plan: Plan = service.plan_for(message.config)
-        return _json({"valid": bool(plan.steps), **_about(plan)})
+        return _json({"valid": plan.fills, **_about(plan)})
 
     @router.get("/versions", response_model=messages.VersionsAnswer)
     async def versions() -> Response:
@@ -95,6 +116,8 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
 
 
 def _add_events(router: APIRouter, service: Service) -> None:
+    learning = service.learning
+
     @router.post(
         "/webhook",
         status_code=201,
@@ -102,9 +125,12 @@ def _add_events(router: APIRouter, service: Service) -> None:
         openapi_extra=body_of(messages.EventRequest),
     )
     async def webhook(request: Request) -> Response:
-        """Take any event of Label Studio, `START_TRAINING` among them."""
+        """Take any event of Label Studio; `START_TRAINING` starts a training."""
         message = messages.EventRequest.read(await request.body())
-        return _taken(service, message.action)
+        service.metrics.received(message.action, message.annotation)
+        return _json(
+            await learning.event(message.action, message.project) if learning else OFF, 201
+        )
 
     @router.post(
         "/fit",
@@ -115,7 +141,8 @@ def _add_events(router: APIRouter, service: Service) -> None:
     async def fit(request: Request) -> Response:
         """Take an event in the words of older backends."""
         message = messages.FitRequest.read(await request.body())
-        return _taken(service, message.event)
+        service.metrics.received(message.event)
+        return _json(await learning.fit(message) if learning else OFF, 201)
 
     @router.post(
         "/train",
@@ -124,22 +151,25 @@ def _add_events(router: APIRouter, service: Service) -> None:
         openapi_extra=body_of(messages.TrainRequest),
     )
     async def train(request: Request) -> Response:
-        """Take a request to train, in the words of Label Studio before 1.7."""
-        messages.TrainRequest.read(await request.body())
-        return _taken(service, "TRAIN")
+        """Start a training, on the tasks in the body or on those in Label Studio."""
+        message = messages.TrainRequest.read(await request.body())
+        service.metrics.received("TRAIN")
+        return _json(await learning.train(message) if learning else OFF, 201)
 
+
+def _add_job_status(router: APIRouter, service: Service) -> None:
     @router.post(
         "/job_status",
         response_model=messages.JobStatusAnswer,
-        responses={410: _PROBLEMS[400] | {"description": "Nothing is known of this job."}},
+        responses=_NO_JOB,
         openapi_extra=body_of(messages.JobStatusRequest),
     )
     async def job_status(request: Request) -> Response:
         """Say how a job is getting on."""
         message = messages.JobStatusRequest.read(await request.body())
-        raise NoSuchJob(
-            f"job {message.job!r}", "is not known here", "Start the training again, if it matters."
-        )
+        if service.learning is None:
+            raise no_such_job(str(message.job))
+        return _json(await service.learning.job(str(message.job)))
 
 
 def _add_watching(router: APIRouter, service: Service) -> None:
@@ -156,22 +186,46 @@ def _add_watching(router: APIRouter, service: Service) -> None:
     @router.get("/ready")
     async def ready() -> Response:
         """For orchestrators: requests may be sent here. Needs no password."""
-        return _json({"status": "ok"})
+        return _json({"status": service.state}, 200 if service.state == "ok" else 503)
 
     @router.get("/metrics", response_class=Response)
     async def prometheus() -> Response:
         """Prometheus metrics."""
-        return Response(service.metrics.exposition(), media_type=metrics.CONTENT_TYPE)
+        series = await asyncio.to_thread(service.metrics.exposition)
+        return Response(series, media_type=metrics.CONTENT_TYPE)
 
     @router.get("/status")
     async def status_json() -> Response:
         """What the status page shows, for machines."""
-        return _json(status.report(service))
+        return _json(await asyncio.to_thread(status.report, service))
 
     @router.get("/", response_class=HTMLResponse)
     async def status_page() -> Response:
         """What was asked, done and failed, and why, for people."""
-        return HTMLResponse(status.page(status.report(service)))
+        told = await asyncio.to_thread(status.report, service)
+        return HTMLResponse(document.document(told), headers=document.headers())
+
+
+def _add_cancelling(router: APIRouter, service: Service) -> None:
+    async def cancel(request: Request, job_id: str) -> None:
+        refuse_foreign_pages(request)
+        if not await service.cancel(job_id):
+            raise no_such_job(job_id)
+        service.records.forget()
+
+    @router.post("/jobs/{job_id}/cancel", responses=_FOREIGN | _NO_JOB)
+    async def cancel_job(request: Request, job_id: str) -> Response:
+        """End a job that waits or runs."""
+        await cancel(request, job_id)
+        return _json({"job": job_id, "job_status": "cancelled"})
+
+    @router.post("/", status_code=303, response_class=Response, responses=_FOREIGN | _NO_JOB)
+    async def cancel_on_page(
+        request: Request, cancel_: Annotated[str, Query(alias="cancel")]
+    ) -> Response:
+        """The same for the status page where it has no JavaScript."""
+        await cancel(request, cancel_)
+        return Response(status_code=303, headers={"Location": "?"})
 
 
 def describe_bodies(app: FastAPI) -> None:
@@ -204,14 +258,19 @@ _PROBLEM_SCHEMA = {
 }
 
 
+def _size(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    return int(length) if length.isascii() and length.isdigit() else 0
+
+
+def _asks_again(request: Request) -> bool:
+    """Whether this is Label Studio, which gives a click up over an error but never over `[]`."""
+    return request.headers.get("user-agent", "").startswith(LABEL_STUDIO)
+
+
 def _json(content: Any, status_code: int = 200) -> Response:
     return Response(to_json(content), status_code, media_type="application/json")
 
 
 def _about(plan: Plan) -> dict[str, object]:
     return {"model_version": plan.model_version, "warnings": list(plan.warnings)}
-
-
-def _taken(service: Service, action: str) -> Response:
-    service.metrics.received(action)
-    return _json({"status": "ok", "job": None, "message": NO_LEARNER}, 201)

@@ -7,29 +7,39 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Event
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 
 from prelabel import __version__
 from prelabel.errors import NotReached, OperatorError
 from prelabel.gathering import Access, Studio, not_reached
+from prelabel.jobs.retrieves import Scope
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
 from prelabel.pipeline import Outcome, Prediction, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
+from prelabel.predictors.base import Predictor
+from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.deadline import Deadline
+from prelabel.server.admission import Admission, Stay
+from prelabel.server.backfilling import Backfilling
+from prelabel.server.gauges import OfPredictors, OfRecords
 from prelabel.server.introduction import Introduction, believed_origin
+from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
 from prelabel.server.projects import Project, Projects, kind_of
+from prelabel.server.records import Recorded, Records
+from prelabel.server.retrieve import Retrieve
 
 log = structlog.get_logger(__name__)
 
 _MOST_PLANS = 256
 _ANSWER_MARGIN_S = 0.2
-_SINGLES = 4
+_SINGLES, _SINGLE_FETCHES = 16, 8
+"""Enough single tasks under way to fill the batch of a GPU; those behind them hold no thread."""
 _LOOK_FOR_CALLER_S = 1.0
 
 
@@ -54,6 +64,10 @@ class Service:
         origin: The configured Label Studio; None where none is.
         deadline_s: Time in which `predict` answers.
         threads: Predict requests that are worked on at a time.
+        learning: The learning loop; None where it is off.
+        backfilling: What goes on after an answer; None without a login of Label Studio.
+        admission: How much may wait.
+        metrics: Where its work is counted; what its parts were given, too.
     """
 
     def __init__(
@@ -64,10 +78,22 @@ class Service:
         origin: Origin | None,
         deadline_s: float,
         threads: int,
+        learning: Learning | None = None,
+        backfilling: Backfilling | None = None,
+        admission: Admission | None = None,
+        metrics: Metrics | None = None,
     ) -> None:
         self.projects = Projects()
-        self.metrics = Metrics()
+        self.metrics = metrics or Metrics()
+        recording = learning or backfilling
+        self.records = Records(recording.recorded if recording else Recorded)
+        self.learning = learning
+        self.backfilling = backfilling
+        self.admission = admission or Admission()
         self._predictors = predictors
+        self.metrics.watch(OfPredictors(self.predictors))
+        self.metrics.watch(OfRecords(self.records))
+        studio = replace(studio, clock=self.metrics)
         self._studio = studio
         self._origin = origin
         self._deadline_s = deadline_s
@@ -75,11 +101,24 @@ class Service:
         # A person waits for a single task: it does not queue behind retrieves of thousands.
         self._single_runners = ThreadPoolExecutor(_SINGLES, thread_name_prefix="predict-one")
         self._single_studio = replace(
-            studio, fetchers=ThreadPoolExecutor(_SINGLES, thread_name_prefix="fetch-one")
+            studio,
+            fetchers=ThreadPoolExecutor(_SINGLE_FETCHES, thread_name_prefix="fetch-one"),
+            room=None,
         )
+        self._settled = Event()
         self._stopping = Event()
         self._started = time.monotonic()
         self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
+
+    @property
+    def predictors(self) -> dict[str, Predictor]:
+        """The predictors, by what they find."""
+        return {"boxes": self._predictors.boxes, "poses": self._predictors.poses}
+
+    @property
+    def label_studio_url(self) -> str:
+        """Where Label Studio is, as the settings say; "" where they do not."""
+        return self._origin.url if self._origin else ""
 
     def set_up(self, request: SetupRequest, introduction: Introduction | None) -> Plan:
         """Remember a project's label config and say what will answer it.
@@ -92,10 +131,14 @@ class Service:
         plan: Plan = self.plan_for(request.label_config or project.label_config or boxes_config())
         project.label_config = request.label_config or project.label_config
         project.introduction = introduction or project.introduction
-        return plan
+        return self._taught(plan, request.project, request.project_created)
 
     async def predict(
-        self, request: PredictRequest, request_id: str, is_gone: Callable[[], Awaitable[bool]]
+        self,
+        request: PredictRequest,
+        request_id: str,
+        is_gone: Callable[[], Awaitable[bool]],
+        stay: Stay,
     ) -> list[Any]:
         """Answer a predict request in time: one entry per task, in order.
 
@@ -106,28 +149,53 @@ class Service:
             request: What is asked.
             request_id: For the records of failures.
             is_gone: Whether the caller has hung up; nothing is then worked on any more.
+            stay: The room that `admission` gave the request.
+
+        Raises:
+            Overloaded: There is no room for its tasks.
         """
         deadline = Deadline.after(self._deadline_s)
         asked = self._understand(request)
-        outcomes = await self._outcomes(asked, deadline, is_gone)
+        self.metrics.asked(len(asked.tasks))
+        retrieves = self.backfilling.retrieves if self.backfilling else None
+        retrieve = Retrieve(retrieves, _scope(request, asked), asked.tasks)
+        mine = await retrieve.begin()
+        taken = replace(asked, tasks=mine[: stay.take(len(mine))])
+        found = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
+        found += [_no_room(task) for task in mine[len(found) :]]
+        gone = bool(found) and await is_gone()
+        outcomes = await retrieve.end(list(zip(mine, found, strict=True)), gone=gone)
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
-            self.projects.record(asked.project, str(task), outcome, request_id)
-            self.metrics.predicted(kind_of(outcome))
+            self.projects.record(asked.project, task, outcome, request_id)
+            self.metrics.predicted(kind_of(outcome), outcome)
         _log_failures(outcomes)
         return [_entry(outcome, asked) for outcome in outcomes]
 
+    def begin(self) -> None:
+        """Read what was learnt before, so that the first answer knows it, and go on with jobs."""
+        if self.learning:
+            self.learning.start()
+        if self.backfilling:
+            self.backfilling.start()
+
     def settle(self) -> None:
         """Find out which predictors can answer, so that `/setup` names them from the start."""
-        for predictor in (self._predictors.boxes, self._predictors.poses):
-            try:
-                predictor.check()
-            except OperatorError as error:  # nothing stands behind it; its tasks will say the same
-                log.warning("predictor not usable", name=predictor.name, reason=str(error))
+        try:
+            for predictor in self.predictors.values():
+                _check(predictor)
+        finally:
+            self._settled.set()
+
+    @property
+    def state(self) -> Literal["starting", "ok", "stopping"]:
+        """Whether requests may be sent here; only "ok" says so."""
+        if self._stopping.is_set():
+            return "stopping"
+        return "ok" if self._settled.is_set() else "starting"
 
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
-        predictors = {"boxes": self._predictors.boxes, "poses": self._predictors.poses}
-        health = {what: {"name": p.name, **p.health()} for what, p in predictors.items()}
+        health = {what: {"name": p.name, **p.health()} for what, p in self.predictors.items()}
         return {
             "status": "ok",
             "model_loaded": any(bool(one.get("loaded")) for one in health.values()),
@@ -138,13 +206,36 @@ class Service:
 
     def versions(self) -> list[str]:
         """The model versions of the default project and of all projects that were set up."""
-        configs = {project.label_config for project in self.projects.all() if project.label_config}
-        plans: list[Plan] = [self.plan_for(xml) for xml in configs | {boxes_config()}]
-        return sorted({plan.model_version for plan in plans if plan.steps})
+        plans: list[Plan] = [self.plan_for(boxes_config())]
+        plans += [
+            self._taught(self.plan_for(project.label_config), project.key, None)
+            for project in self.projects.all()
+            if project.label_config
+        ]
+        return sorted({plan.model_version for plan in plans if plan.fills})
+
+    def stop_intake(self) -> None:
+        """Take no more predict requests; of those for many tasks, answer what is done by now."""
+        self._stopping.set()
+        self.admission.close()
+
+    async def cancel(self, job_id: str) -> bool:
+        """End a job that waits or runs; False where there is none of this id.
+
+        Raises:
+            StoreUnavailable: The database does not answer.
+        """
+        holder = self.backfilling or self.learning
+        return holder is not None and await holder.cancel(job_id)
 
     def close(self) -> None:
         """Begin no new work and let go of the threads."""
-        self._stopping.set()
+        self.stop_intake()
+        self.records.close()
+        if self.backfilling:
+            self.backfilling.stop()
+        if self.learning:
+            self.learning.stop()
         for pool in (
             self._runners,
             self._single_runners,
@@ -157,6 +248,7 @@ class Service:
         project = self.projects.get(request.project)
         config = request.label_config or project.label_config or boxes_config()
         plan: Plan = self.plan_for(config)
+        plan = self._taught(plan, request.project, request.project_created)
         drawn = request.context.get("result")
         params = request.params
         return Asked(
@@ -168,6 +260,9 @@ class Service:
             interactive=bool(request.context),
         )
 
+    def _taught(self, plan: Plan, project: int | str | None, created: int | None) -> Plan:
+        return self.learning.teach(plan, project, created) if self.learning else plan
+
     def _origin_for(self, project: Project) -> Origin | None:
         """The configured Label Studio, else the one that introduced itself, if believable."""
         if self._origin is not None or project.introduction is None:
@@ -175,37 +270,66 @@ class Service:
         return believed_origin(project.introduction)
 
     async def _outcomes(
-        self, asked: Asked, deadline: Deadline, is_gone: Callable[[], Awaitable[bool]]
+        self,
+        asked: Asked,
+        deadline: Deadline,
+        is_gone: Callable[[], Awaitable[bool]],
+        stay: Stay,
     ) -> list[Outcome]:
         """One outcome per task; what has none at the deadline was not reached."""
         reached: dict[int, Outcome] = {}
-        given_up = Event()
         single = len(asked.tasks) == 1
         studio = self._single_studio if single else self._studio
+        caller = Caller(Priority.PERSON if single else Priority.BULK, deadline)
+        plan = asked.plan.at(caller)
+        queued = time.perf_counter()
 
         def run() -> None:
+            self.metrics.took("queue", time.perf_counter() - queued)
             origin = self._origin_for(asked.project) if asked.plan.steps else None
             access = Access(asked.login, asked.password, origin)
-            steps = predict_tasks(asked.tasks, asked.plan, studio, access, deadline)
+            steps = predict_tasks(asked.tasks, plan, studio, access, deadline)
             for index, outcome in steps:
                 reached[index] = outcome
-                if given_up.is_set() or self._stopping.is_set():
+                stay.done()
+                self.metrics.found(asked.tasks[index].number, outcome)
+                if caller.has_left or self._stopping.is_set():
                     return
 
-        if asked.plan.steps:
+        if asked.plan.fills:
             runners = self._single_runners if single else self._runners
-            running = asyncio.get_running_loop().run_in_executor(runners, run)
+            begun = runners.submit(run)
+            running = asyncio.wrap_future(begun)
             running.add_done_callback(_log_crash)
-            while not running.done() and not given_up.is_set():
+            while not running.done() and not caller.has_left:
                 left_s = deadline.remaining_s() + _ANSWER_MARGIN_S
                 await asyncio.wait({running}, timeout=min(left_s, _LOOK_FOR_CALLER_S))
-                if deadline.passed or (not running.done() and await is_gone()):
-                    given_up.set()
+                cut_short = self._stopping.is_set() and not single
+                if deadline.passed or cut_short or (not running.done() and await is_gone()):
+                    caller.leave()
+                    begun.cancel()
         else:
             run()
         done = dict(reached)
         late = not_reached if done or _is_loaded(asked.plan) else _model_not_ready
         return [done.get(index) or late(task, deadline) for index, task in enumerate(asked.tasks)]
+
+
+def _scope(request: PredictRequest, asked: Asked) -> Scope | None:
+    """Who asks, where it is Label Studio, which stores what it is answered."""
+    project, created, plan = request.project, request.project_created, asked.plan
+    if not isinstance(project, int | str) or not str(project).isdecimal() or created is None:
+        return None
+    if asked.interactive or not plan.steps:
+        return None
+    return Scope(int(project), created, plan.model_version)
+
+
+def _check(predictor: Predictor) -> None:
+    try:
+        predictor.check()
+    except OperatorError as error:  # nothing stands behind it; its tasks will say the same
+        log.warning("predictor not usable", name=predictor.name, reason=str(error))
 
 
 def _entry(outcome: Outcome, asked: Asked) -> Any:
@@ -222,6 +346,15 @@ def _entry(outcome: Outcome, asked: Asked) -> Any:
 
 def _is_loaded(plan: Plan) -> bool:
     return all(step.predictor.health().get("loaded") for step in plan.steps)
+
+
+def _no_room(task: Task) -> NotReached:
+    """The outcome of a task that was not taken."""
+    return NotReached(
+        str(task),
+        "too many tasks wait already",
+        "Retrieve predictions again later, for fewer tasks at a time, or raise MAX_QUEUED_TASKS.",
+    )
 
 
 def _model_not_ready(task: Task, deadline: Deadline) -> NotReached:

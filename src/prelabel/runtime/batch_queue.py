@@ -1,0 +1,232 @@
+"""The queue in front of one predictor: lanes by priority, batches across callers, few workers."""
+
+import math
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from threading import Condition, Event
+
+import structlog
+
+from prelabel.errors import NotReached, OutOfMemory, PrelabelError
+from prelabel.predictors.base import Answer, Predictor, calls_at_once
+from prelabel.runtime.callers import Caller, Priority
+from prelabel.runtime.isolation import answer_each
+from prelabel.types import Ask, Detections, Image, Poses
+
+log = structlog.get_logger(__name__)
+
+TURNS_IN_A_ROW = 8
+"""Batches that a lane may run while a lower one waits; then that one has a batch."""
+
+_MOST_WORKERS = 64
+
+LINGER_S = 0.003
+"""How long a device that gains from batches waits for more images; a few per cent of a batch."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What stands in a queue.
+
+    Attributes:
+        images: Images not begun, by priority.
+        oldest_s: How long the first of them has waited, in seconds.
+        running: Batches being run.
+    """
+
+    images: dict[Priority, int]
+    oldest_s: float
+    running: int
+
+
+@dataclass(eq=False, slots=True)
+class _Call:
+    """One call of `answer`: its images are begun in order, its answers come in any.
+
+    Attributes:
+        begun: How many of its images are in a batch, or were.
+        missing: How many have no entry yet.
+    """
+
+    images: Sequence[Image]
+    ask: Ask
+    caller: Caller
+    entries: list[Detections | Poses | PrelabelError | None]
+    missing: int
+    begun: int = 0
+    came_s: float = field(default_factory=time.monotonic)
+    complete: Event = field(default_factory=Event)
+
+    @property
+    def left(self) -> int:
+        """How many of its images are not begun."""
+        return len(self.images) - self.begun
+
+    def enter(self, index: int, entry: Detections | Poses | PrelabelError) -> None:
+        """Take the entry of one image."""
+        self.entries[index] = entry
+        self.missing -= 1
+        if not self.missing:
+            self.complete.set()
+
+
+_Batch = list[tuple[_Call, int]]
+
+
+class BatchQueue:
+    """Images wait here for a predictor, which a few threads of the queue's own keep busy.
+
+    Callers wait on their own threads. First come, first served within a priority; a batch holds
+    images of one priority and one ask, so that nobody's single image waits for the images that
+    happen to be in its batch.
+    """
+
+    def __init__(
+        self, predictor: Predictor, observe: Callable[[int, float], None] = lambda *_: None
+    ) -> None:
+        """Take the predictor; nothing is started yet.
+
+        Args:
+            predictor: What answers.
+            observe: Called after each batch with its number of images and its seconds.
+        """
+        self.predictor = predictor
+        self._observe = observe
+        self._running = 0
+        self._roomy_batch: int | None = None  # learnt from running out of memory
+        self._lanes: dict[Priority, deque[_Call]] = {priority: deque() for priority in Priority}
+        self._turns = dict.fromkeys(Priority, 0)
+        self._changed = Condition()
+        self._workers = ThreadPoolExecutor(_MOST_WORKERS, thread_name_prefix="model")
+
+    @property
+    def batch_size(self) -> int:
+        """The predictor's batch size, or less where it had no memory for that."""
+        size = self.predictor.batch_size
+        return size if self._roomy_batch is None else min(size, self._roomy_batch)
+
+    def waiting(self) -> Waiting:
+        """What waits now."""
+        with self._changed:
+            calls = [call for lane in self._lanes.values() for call in lane]
+            oldest = min((call.came_s for call in calls), default=None)
+            return Waiting(
+                {p: sum(call.left for call in lane) for p, lane in self._lanes.items()},
+                0.0 if oldest is None else time.monotonic() - oldest,
+                self._running,
+            )
+
+    def answer(self, images: Sequence[Image], ask: Ask, caller: Caller) -> Answer:
+        """Wait for one entry per image; see `Batcher.predict`."""
+        if not images:
+            return []
+        call = _Call(images, ask, caller, [None] * len(images), len(images))
+        with caller.waiting(lambda: self._withdraw(call)):
+            self._enqueue(call)
+            if not call.complete.wait(caller.remaining_s()):
+                self._withdraw(call)
+                call.complete.wait()  # for what is being looked at
+        return [entry for entry in call.entries if entry is not None]
+
+    def _enqueue(self, call: _Call) -> None:
+        with self._changed:
+            self._lanes[call.caller.priority].append(call)
+            self._changed.notify_all()
+            free = min(calls_at_once(self.predictor), _MOST_WORKERS) - self._running
+            starting = max(min(free, math.ceil(len(call.images) / self.batch_size)), 0)
+            self._running += starting
+        for _ in range(starting):
+            self._workers.submit(self._work)
+
+    def _withdraw(self, call: _Call) -> None:
+        """Take what was not begun out of the queue."""
+        with self._changed:
+            lane = self._lanes[call.caller.priority]
+            if call in lane:
+                lane.remove(call)
+                for index in range(call.begun, len(call.images)):
+                    call.enter(index, _not_reached(call.images[index]))
+
+    def _work(self) -> None:
+        """Run batches until nothing waits."""
+        while batch := self._next_batch():
+            self._run(batch)
+            del batch  # its images need not stay while the next one is waited for
+
+    def _run(self, batch: _Batch) -> None:
+        images = [call.images[index] for call, index in batch]
+        ask = batch[0][0].ask
+        started = time.perf_counter()
+        entries = answer_each(lambda some: self._predict(some, ask), images)
+        with self._changed:
+            for (call, index), entry in zip(batch, entries, strict=True):
+                call.enter(index, entry)
+        self._observe(len(images), time.perf_counter() - started)
+
+    def _predict(self, images: Sequence[Image], ask: Ask) -> Answer:
+        try:
+            return self.predictor.predict(images, ask)
+        except OutOfMemory as error:
+            if len(images) > 1:
+                self._roomy_batch = len(images) // 2
+                log.warning("batch_size_halved", batch_size=self._roomy_batch, reason=error.cause)
+            raise
+
+    def _next_batch(self) -> _Batch:
+        """The images whose turn it is; a worker that gets none has ended."""
+        size = self.batch_size
+        linger_s = LINGER_S if self._gains_from(size) else 0.0
+        with self._changed:
+            if linger_s and any(self._lanes.values()):
+                self._changed.wait_for(lambda: self._can_fill(size), linger_s)
+            lane = self._next_lane()
+            if lane is None:
+                self._running -= 1
+                return []
+            return _taken(lane, size)
+
+    def _can_fill(self, size: int) -> bool:
+        return any(sum(call.left for call in lane) >= size for lane in self._lanes.values())
+
+    def _gains_from(self, size: int) -> bool:
+        """Whether a full batch is worth waiting for; on a CPU it is not."""
+        return size > 1 and self.predictor.health().get("device") != "cpu"
+
+    def _next_lane(self) -> deque[_Call] | None:
+        """The first lane in which something waits, but for the turn that it owes a lower one."""
+        waiting = [priority for priority in Priority if self._lanes[priority]]
+        for priority in waiting:
+            is_last = priority == waiting[-1]
+            if is_last or self._turns[priority] < TURNS_IN_A_ROW:
+                self._turns[priority] = 0 if is_last else self._turns[priority] + 1
+                for above in range(priority):
+                    self._turns[Priority(above)] = 0
+                return self._lanes[priority]
+        return None
+
+
+def _taken(lane: deque[_Call], size: int) -> _Batch:
+    """Up to `size` images of a lane that are asked the same as its first, taken out of it."""
+    batch: _Batch = []
+    ask = lane[0].ask
+    for call in list(lane):
+        if call.ask == ask:
+            end = min(call.begun + size - len(batch), len(call.images))
+            batch += [(call, index) for index in range(call.begun, end)]
+            call.begun = end
+            if not call.left:
+                lane.remove(call)
+            if len(batch) == size:
+                break
+    return batch
+
+
+def _not_reached(image: Image) -> NotReached:
+    return NotReached(
+        image.name,
+        "its caller stopped waiting before its turn",
+        "Retrieve predictions again: tasks that are done are not asked for twice.",
+    )

@@ -1,0 +1,49 @@
+"""An image on which a predictor breaks costs only itself: a failing batch is halved."""
+
+from collections.abc import Callable, Sequence
+
+import structlog
+
+from prelabel.errors import ModelError, OperatorError, PrelabelError
+from prelabel.predictors.base import Answer
+from prelabel.types import Image
+
+log = structlog.get_logger(__name__)
+
+
+def answer_each(predict: Callable[[Sequence[Image]], Answer], images: Sequence[Image]) -> Answer:
+    """One entry per image, whatever `predict` raises.
+
+    A batch that fails is run again in halves until the image that breaks it stands alone; its
+    entry is then the error. Where nothing could be asked at all (OperatorError), every entry is.
+
+    Args:
+        predict: Answers images, or raises.
+        images: The batch; may be empty.
+    """
+    if not images:
+        return []
+    try:
+        answer = predict(images)
+        assert len(answer) == len(images), f"{len(answer)} answers for {len(images)} images"
+    except OperatorError as error:
+        return [error] * len(images)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - the log has it; the others go on
+        if len(images) > 1:
+            half = len(images) // 2
+            log.info("batch_halved", images=len(images), reason=type(error).__name__)
+            halves = images[:half], images[half:]
+            return [entry for one in halves for entry in answer_each(predict, one)]
+        named = error if isinstance(error, PrelabelError) else defect(images[0].name, error)
+        return [named.with_traceback(None)]  # which would keep the image for as long as the error
+    return answer
+
+
+def defect(thing: object, error: BaseException) -> ModelError:
+    """What nobody thought of: the log has all of it, the outcome its name."""
+    log.error("defect", thing=str(thing), exc_info=error)
+    return ModelError(
+        str(thing),
+        f"met a defect of prelabel ({type(error).__name__})",
+        "Please report what the log says of it.",
+    )

@@ -1,0 +1,150 @@
+"""How many tasks may wait in this process, and what is said to those who come too many."""
+
+import math
+import time
+from collections import deque
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+from prelabel.errors import Overloaded
+
+FOR_PERSONS = 0.1
+"""Share of the room for tasks that only single tasks get: a person finds room beside retrieves."""
+
+_RATE_FROM_TASKS, _RATE_OVER_TASKS = 16, 256
+_UNKNOWN_WAIT_S = 10
+_LONGEST_WAIT_S = 120
+
+
+class Admission:
+    """Counts what waits; safe for several threads.
+
+    Args:
+        most_tasks: Tasks that may wait for their outcome.
+        most_bytes: Memory of the requests that hold them, images in their bodies included.
+    """
+
+    def __init__(self, most_tasks: int = 20_000, most_bytes: int = 512 * 1024 * 1024) -> None:
+        self._most_tasks = most_tasks
+        self._most_bytes = most_bytes
+        self._tasks = 0
+        self._bytes = 0
+        self._finished_s: deque[float] = deque(maxlen=_RATE_OVER_TASKS)
+        self._is_closed = False
+        self._lock = Lock()
+
+    @property
+    def waiting(self) -> int:
+        """Tasks that were taken and have no outcome yet."""
+        return self._tasks
+
+    def close(self) -> None:
+        """Let nobody in any more, because the server ends."""
+        self._is_closed = True
+
+    def enter(self, size: int, *, asks_again: bool) -> "Stay":
+        """Let a request in before its body is read.
+
+        Args:
+            size: Bytes of its body.
+            asks_again: Whether the caller asks again for what is not taken, as Label Studio does;
+                it needs an answer to each task, and is not turned away.
+
+        Raises:
+            Overloaded: There is no room.
+        """
+        if self._is_closed:  # said to all: a balancer in front then asks another server
+            next_step = "Ask again in a moment, or another server."
+            raise Overloaded("server", "is shutting down", next_step).after(1)
+        with self._lock:
+            full = self._tasks >= self._most_tasks
+            heavy = self._bytes > 0 and self._bytes + size > self._most_bytes
+            if (full or heavy) and not asks_again:
+                raise self._overloaded(1)
+            self._bytes += size
+            return Stay(self, size, asks_again=asks_again, is_heavy=heavy)
+
+    def take(self, tasks: int, *, in_part: bool) -> int:
+        """Take tasks, and say how many; see `Stay.take`."""
+        with self._lock:
+            kept_free = 0 if tasks == 1 else int(FOR_PERSONS * self._most_tasks)
+            room = max(self._most_tasks - kept_free - self._tasks, 0)
+            if tasks > room and self._tasks and not in_part:
+                raise self._overloaded(tasks - room)
+            taken = min(tasks, room)
+            self._tasks += taken
+            return taken
+
+    def give_back(self, *, finished: int = 0, unfinished: int = 0, size: int = 0) -> None:
+        """Make room again."""
+        with self._lock:
+            self._tasks -= finished + unfinished
+            self._bytes -= size
+            self._finished_s.extend([time.monotonic()] * finished)
+
+    def _overloaded(self, too_many: int) -> Overloaded:
+        wait_s = self._wait_s(too_many)
+        return Overloaded(
+            "queue",
+            f"is full: {self._tasks} tasks wait",
+            f"Come again in {wait_s} s, with fewer tasks at a time, or raise MAX_QUEUED_TASKS.",
+        ).after(wait_s)
+
+    def _wait_s(self, tasks: int) -> int:
+        """Whole seconds in which so many tasks are done, at the rate of the last ones."""
+        if len(self._finished_s) < _RATE_FROM_TASKS:
+            return _UNKNOWN_WAIT_S
+        rate = len(self._finished_s) / max(time.monotonic() - self._finished_s[0], 0.001)
+        return min(max(math.ceil(tasks / rate), 1), _LONGEST_WAIT_S)
+
+
+class Stay:
+    """One request, from the head of its body to its answer; a context manager."""
+
+    def __init__(
+        self, admission: Admission, size: int, *, asks_again: bool, is_heavy: bool
+    ) -> None:
+        self._admission = admission
+        self._size = size
+        self._asks_again = asks_again
+        self._is_heavy = is_heavy
+        self._tasks = 0
+        self._lock = Lock()
+
+    def take(self, tasks: int) -> int:
+        """Take the request's tasks, as many as there is room for.
+
+        Returns:
+            How many of them, from the first on, are taken. Fewer than all where the caller asks
+            again, or where nothing else waits and they are too many for any time.
+
+        Raises:
+            Overloaded: There is no room for all of them, and others wait.
+        """
+        if self._is_heavy:
+            return 0
+        self._tasks = self._admission.take(tasks, in_part=self._asks_again)
+        return self._tasks
+
+    def done(self) -> None:
+        """One of the tasks has its outcome; any thread may say so, also when it is too late."""
+        with self._lock:
+            if self._tasks:  # else the answer was given without it, and its place with that
+                self._tasks -= 1
+                self._admission.give_back(finished=1)
+
+    def __enter__(self) -> Self:
+        """Nothing is left to do: `enter` let it in."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Give back what was taken."""
+        with self._lock:
+            self._admission.give_back(unfinished=self._tasks, size=self._size)
+            self._tasks = 0

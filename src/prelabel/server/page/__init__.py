@@ -1,0 +1,1 @@
+"""The status page: one plain page for people, without a build step."""
