@@ -1,11 +1,29 @@
 """Fixtures that every room's tests may use."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from .services.fixtures import (  # noqa: F401 - named here, so that every test may use them
+    nginx,
+    postgres,
+    postgres_server,
+    redis,
+    redis_server,
+    sleepy,
+)
+
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session", autouse=True)
+def data_dir(tmp_path_factory) -> Iterator[None]:
+    """No test, and no program that one starts, writes into the user's own data folder."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        yield
 
 
 @pytest.fixture(scope="session")

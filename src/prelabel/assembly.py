@@ -1,13 +1,25 @@
 """The one place that builds everything: settings in, a working server out."""
 
 import sys
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from prelabel.errors import OperatorError, SettingsError
+from prelabel.backfill_assembly import backfill, backfilling, teacher, untaught
+from prelabel.errors import OperatorError, SettingsError, TaskError
 from prelabel.gathering import Studio
+from prelabel.jobs.backfill import Backfill
+from prelabel.jobs.learner import Learner
+from prelabel.jobs.requests import Trainings
+from prelabel.jobs.retrieves import KIND as BACKFILL
+from prelabel.jobs.runner import make_runner
+from prelabel.jobs.training import KIND as TRAINING
+from prelabel.jobs.training import Training
+from prelabel.jobs.work import Runner, Work
 from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.session import Observe, unobserved
 from prelabel.labelstudio_api.siblings import Siblings
+from prelabel.learning.sequence import Options
 from prelabel.logs import configure
 from prelabel.media.addresses import AddressPolicy
 from prelabel.media.cache import ImageCache
@@ -15,12 +27,24 @@ from prelabel.media.decode import decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.limits import Limits
 from prelabel.media.references import ImageReference, Origin, shown
+from prelabel.media.room import ImageRoom
 from prelabel.plan import Predictors
 from prelabel.predictors import registry
 from prelabel.predictors.base import Predictor
 from prelabel.predictors.fallback import Fallback
+from prelabel.runtime.batch_queue import BatchQueue
+from prelabel.runtime.batcher import Batcher
+from prelabel.runtime.clock import UNTIMED, Clock
+from prelabel.server.admission import Admission
+from prelabel.server.backfilling import Backfilling
+from prelabel.server.gauges import OfCache
+from prelabel.server.learning import Learning
+from prelabel.server.metrics import Metrics
 from prelabel.server.service import Service
 from prelabel.settings import Settings, load
+from prelabel.store.database import Database, open_database
+from prelabel.store.jobs import Jobs
+from prelabel.store.learned import LearnedVersions
 from prelabel.types import Image
 
 if TYPE_CHECKING:
@@ -48,17 +72,178 @@ def app() -> "FastAPI":
 
 def service(settings: Settings) -> Service:
     """The server's working parts; nothing is loaded and nothing is fetched yet."""
-    studio = _label_studio_of_server(settings)
+    metrics = Metrics()
+    studio = _label_studio_of_server(settings, metrics.called)
+    room = ImageRoom((settings.max_queued_mb + settings.image_cache_mb) * _MB)
+    cache = images(settings, _counted(fetcher(settings), metrics), metrics, room.keep)
+    metrics.watch(OfCache(cache.counts))
+    found_by = _queued(predictors(settings), metrics)
+    shared = Studio(
+        images=cache,
+        fetchers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch"),
+        siblings=Siblings(studio) if studio else lambda _: (),
+        room=room,
+    )
+    taught = learning(settings, metrics.called) if settings.sequence_learning_enabled else None
     return Service(
-        predictors(settings),
-        Studio(
-            images=_images(settings),
-            fetchers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch"),
-            siblings=Siblings(studio) if studio else lambda _: (),
-        ),
+        found_by,
+        shared,
         origin=_origin(settings, studio),
         deadline_s=settings.predict_deadline_seconds,
         threads=settings.predict_threads,
+        admission=Admission(settings.max_queued_tasks, settings.max_queued_mb * _MB),
+        learning=taught,
+        backfilling=_backfilling(settings, found_by, shared, taught, metrics.called),
+        metrics=metrics,
+    )
+
+
+def _queued(found_by: Predictors, metrics: Metrics) -> Predictors:
+    """The same predictors with a queue in front of each, for the many callers of a server."""
+
+    def queued(predictor: Predictor) -> Batcher:
+        return Batcher(BatchQueue(predictor, lambda *ran: metrics.ran(predictor.name, *ran)))
+
+    return Predictors(queued(found_by.boxes), queued(found_by.poses))
+
+
+def _backfilling(
+    settings: Settings,
+    found_by: Predictors,
+    shared: Studio,
+    taught: Learning | None,
+    observe: Observe,
+) -> Backfilling | None:
+    """What goes on in the background after an answer; None without a login of Label Studio."""
+    if not _is_signed_in(settings):
+        return None
+    opened, studio = database(settings), label_studio(settings, observe=observe)
+    teach = taught.teach if taught else untaught
+    does = backfill(settings, opened, studio, found_by, shared, teach)
+    # Trainings have a runner of their own, and do not wait for hours of predicting.
+    runner = make_runner(settings.redis_url.get_secret_value(), Jobs(opened), {BACKFILL: does})
+    return backfilling(settings, opened, runner)
+
+
+def database(settings: Settings) -> Database:
+    """The database of jobs, learnt versions and runs; its tables are made where they are missing.
+
+    Raises:
+        SettingsError: It cannot be opened.
+    """
+    return open_database(settings.database_url.get_secret_value(), settings.data_folder)
+
+
+def learning(settings: Settings, observe: Observe = unobserved) -> Learning:
+    """The learning loop of a server; nothing is begun yet.
+
+    Args:
+        settings: How to learn.
+        observe: Told of each request to Label Studio.
+    """
+    opened = database(settings)
+    jobs, versions = Jobs(opened), LearnedVersions(opened)
+    url = settings.label_studio_url
+    learner = Learner(versions, url)
+    runner = make_runner(
+        settings.redis_url.get_secret_value(),
+        jobs,
+        work(settings, versions, learnt=learner.refresh, observe=observe),
+    )
+    trainings = Trainings(
+        jobs,
+        url,
+        can_fetch=_is_signed_in(settings),
+        delay_s=settings.sequence_event_delay_seconds,
+        wake=runner.wake,
+    )
+    return Learning(
+        trainings=trainings,
+        learner=learner,
+        runner=runner,
+        jobs=jobs,
+        min_samples=settings.sequence_min_train_samples,
+        prefer=settings.sequence_prefer_trained,
+        on_annotations=settings.sequence_train_on_annotation_events,
+    )
+
+
+def runners_of_worker(settings: Settings) -> list[Runner]:
+    """What does the jobs of servers that share the database and the Redis; not begun yet.
+
+    Each kind has a runner and threads of its own: a training does not wait for hours of predicting.
+
+    Raises:
+        SettingsError: The settings name no Redis, or a database that cannot be opened.
+        MissingPackage: What speaks to Redis is not installed.
+    """
+    if not settings.redis_url:
+        raise SettingsError(
+            "REDIS_URL",
+            "is not set, so that servers do their jobs themselves",
+            "Set it here and where `prelabel serve` runs, or do without workers.",
+        )
+    opened = database(settings)
+    jobs, versions = Jobs(opened), LearnedVersions(opened)
+    does = work(settings, versions)
+    if _is_signed_in(settings):
+        does[BACKFILL] = _backfill_of_worker(settings, opened, versions)
+    url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
+    return [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
+
+
+def work(
+    settings: Settings,
+    versions: LearnedVersions,
+    *,
+    learnt: Callable[[], None] = lambda: None,
+    observe: Observe = unobserved,
+) -> dict[str, Work]:
+    """What does each kind of job, in a server as in a worker.
+
+    Args:
+        settings: How to do it.
+        versions: Where what is learnt is kept.
+        learnt: Called when another version answers.
+        observe: Told of each request to Label Studio.
+    """
+    return {TRAINING: training(settings, versions, learnt=learnt, observe=observe)}
+
+
+def _backfill_of_worker(
+    settings: Settings, opened: Database, versions: LearnedVersions
+) -> Backfill:
+    """What does backfills, with models, images and learnt versions of its own."""
+    studio = label_studio(settings)
+    cache = images(settings, fetcher(settings).fetch, UNTIMED)
+    fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
+    found_by = _queued(predictors(settings), Metrics())
+    shared = Studio(cache, fetchers, Siblings(studio))
+    return backfill(settings, opened, studio, found_by, shared, teacher(settings, versions))
+
+
+def training(
+    settings: Settings,
+    versions: LearnedVersions,
+    *,
+    learnt: Callable[[], None] = lambda: None,
+    observe: Observe = unobserved,
+) -> Training:
+    """What trains the projects of the Label Studio in the settings."""
+    return Training(
+        versions,
+        label_studio(settings, observe=observe) if _is_signed_in(settings) else None,
+        settings.label_studio_url,
+        options=Options(
+            settings.sequence_mode,
+            settings.sequence_k_neighbors,
+            settings.sequence_min_train_samples,
+        ),
+        default_box_pct=(
+            settings.sequence_default_box_width_pct,
+            settings.sequence_default_box_height_pct,
+        ),
+        learnt=learnt,
     )
 
 
@@ -106,17 +291,52 @@ def fetcher(settings: Settings) -> Fetcher:
     )
 
 
-def _images(settings: Settings) -> ImageCache:
-    held_to, source = limits(settings), fetcher(settings)
+def images(
+    settings: Settings,
+    fetch: Callable[[ImageReference], bytes],
+    clock: Clock,
+    keep: Callable[[Image], Image] = lambda image: image,
+) -> ImageCache:
+    """Decoded images.
+
+    Args:
+        settings: What they are held to, and how many are kept.
+        fetch: Gives the bytes of one.
+        clock: Times the stages "fetch" and "decode".
+        keep: Called with each decoded image; gives it back.
+    """
+    held_to = limits(settings)
 
     def load_image(reference: ImageReference) -> Image:
-        return decode(source.fetch(reference), shown(reference.uri), held_to)
+        with clock.busy("fetch"):
+            data = fetch(reference)
+        with clock.busy("decode"):
+            return keep(decode(data, shown(reference.uri), held_to))
 
     return ImageCache(load_image, max_bytes=settings.image_cache_mb * _MB)
 
 
+def _counted(source: Fetcher, metrics: Metrics) -> Callable[[ImageReference], bytes]:
+    """What fetches images, each counted."""
+
+    def fetch(reference: ImageReference) -> bytes:
+        try:
+            data = source.fetch(reference)
+        except TaskError as error:
+            metrics.not_fetched(error)
+            raise
+        metrics.fetched(len(data))
+        return data
+
+    return fetch
+
+
 def label_studio(
-    settings: Settings, *, timeout_s: float = PATIENT_S, attempts: int = 4
+    settings: Settings,
+    *,
+    timeout_s: float = PATIENT_S,
+    attempts: int = 4,
+    observe: Observe = unobserved,
 ) -> LabelStudio:
     """A client of the Label Studio in the settings, signed in as they say.
 
@@ -131,15 +351,21 @@ def label_studio(
         timeout_s=timeout_s,
         attempts=attempts,
         verify=settings.verify_ssl,
+        observe=observe,
     )
 
 
-def _label_studio_of_server(settings: Settings) -> LabelStudio | None:
+def _label_studio_of_server(settings: Settings, observe: Observe) -> LabelStudio | None:
     """The client for images and neighbouring frames, where an address and a login are set."""
-    signed_in = settings.label_studio_api_key or settings.label_studio_password
-    if not settings.label_studio_url or not signed_in:
+    if not _is_signed_in(settings):
         return None
-    return label_studio(settings, timeout_s=_SIBLINGS_TIMEOUT_S, attempts=1)
+    return label_studio(settings, timeout_s=_SIBLINGS_TIMEOUT_S, attempts=1, observe=observe)
+
+
+def _is_signed_in(settings: Settings) -> bool:
+    """Whether an address and a login of Label Studio are set."""
+    login = settings.label_studio_api_key or settings.label_studio_password
+    return bool(settings.label_studio_url and login)
 
 
 def _origin(settings: Settings, studio: LabelStudio | None) -> Origin | None:

@@ -232,7 +232,7 @@ class Settings(BaseSettings):
     )
     worker_processes: int = Field(1, ge=1, description="Processes of `worker`.")
     worker_threads: int = Field(
-        2, ge=1, description="Jobs that each of them does at a time; its models are shared."
+        2, ge=1, description="Jobs of a kind that each of them does at a time; models are shared."
     )
 
     # Batch run

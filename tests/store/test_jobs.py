@@ -127,6 +127,18 @@ def test_a_job_is_due_when_its_most_urgent_request_is(jobs, delays):
     jobs.cancel(job.id)
 
 
+@pytest.mark.parametrize(
+    ("message", "kept"), [("", ""), ("gone: \0a.png", "gone: a.png"), ("half \ud83d", "half ?")]
+)
+def test_any_text_can_be_a_message(jobs, message, kept):
+    job = jobs.submit("training", "ls#1")
+    claim(jobs)
+    assert jobs.renew(job.id, "a", LEASE_S, progress=0, message=message)
+    assert jobs.get(job.id).message == kept
+    assert jobs.finish(job.id, "a", {"message": message}, message)
+    assert (jobs.get(job.id).message, jobs.get(job.id).result) == (kept, {"message": message})
+
+
 def test_a_job_whose_worker_was_killed_is_taken_over_when_its_lease_ends(jobs, clock):
     jobs.submit("training", "ls#1", payload=b"what to learn")
     killed = claim(jobs, "killed")

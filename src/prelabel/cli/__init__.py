@@ -13,11 +13,16 @@ from prelabel.cli.demo import demo
 from prelabel.cli.doctor import doctor
 from prelabel.cli.evaluate import evaluate
 from prelabel.cli.export import export
+from prelabel.cli.learned import learned
 from prelabel.cli.models import models
+from prelabel.cli.predictions import predictions
 from prelabel.cli.preview import preview
+from prelabel.cli.run import run
 from prelabel.cli.serve import serve
 from prelabel.cli.studio import studio
+from prelabel.cli.train import train
 from prelabel.cli.warmup import warmup
+from prelabel.cli.worker import worker
 from prelabel.errors import PrelabelError, consequence_of
 
 app = typer.Typer(
@@ -28,17 +33,22 @@ app = typer.Typer(
     rich_markup_mode=None,  # brackets in help texts are brackets
 )
 app.command()(serve)
+app.command()(worker)
 app.command()(warmup)
 app.command()(connect)
 app.command(context_settings={"allow_extra_args": True, "ignore_unknown_options": True})(studio)
 app.command()(demo)
 app.command()(doctor)
 app.command()(preview)
+app.command()(run)
+app.command()(train)
 app.command()(export)
 
 app.add_typer(evaluate, name="evaluate")
+app.add_typer(learned, name="learned")
 app.add_typer(config, name="config")
 app.add_typer(models, name="models")
+app.add_typer(predictions, name="predictions")
 app.add_typer(bench, name="bench")
 
 

@@ -70,3 +70,50 @@ def pose(
     from prelabel.benchmarks.pose import pose as measure
 
     measure(runs, models or [], people or [], device, busy=busy)
+
+
+@bench.command()
+def sequence(
+    speed: Annotated[
+        bool, typer.Option(help="Also time training and answers on made-up tracks.")
+    ] = True,
+) -> None:
+    """The sequence learner on real tracks, against copying, interpolation and plain KNN."""
+    from prelabel.benchmarks.sequence import sequence as measure
+
+    measure(speed=speed)
+
+
+@bench.command()
+def load(
+    seconds: Annotated[float, typer.Option(min=1, help="Length of each measurement.")] = 8.0,
+    clients: Annotated[int, typer.Option(min=1, help="Clients that come at once.")] = 1000,
+    replicas: Annotated[int, typer.Option(min=2, help="Servers, against one.")] = 3,
+) -> None:
+    """How the server stands up to more work than it can do, with a model that sleeps."""
+    from prelabel.benchmarks.load import load as measure
+    from prelabel.logs import configure
+
+    configure("WARNING", "console")  # a line for each server started would stand between figures
+    measure(seconds, clients, replicas)
+
+
+@bench.command()
+def batch(
+    parts: Annotated[
+        list[str] | None,
+        typer.Option("--part", help="upload, pipeline or memory; may be given several times."),
+    ] = None,
+    label_studio: Annotated[
+        Path | None,
+        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
+    ] = None,
+    runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 3,
+    uploads: Annotated[int, typer.Option(min=1, help="Predictions of one upload.")] = 2000,
+    tasks: Annotated[int, typer.Option(min=4, help="Tasks of one run of the pipeline.")] = 600,
+    many: Annotated[int, typer.Option(min=1, help="Tasks of the run for memory.")] = 10_000,
+) -> None:
+    """Upload, pipeline and memory of a batch run, beside the plain way and a plain bulk import."""
+    from prelabel.benchmarks.batch import batch as measure
+
+    measure(parts or [], label_studio, runs, uploads, tasks, many)

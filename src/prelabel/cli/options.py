@@ -9,6 +9,12 @@ LabelStudioUrl = Annotated[
     str | None,
     typer.Option("--url", help="Label Studio (default: LABEL_STUDIO_URL, else localhost:8080)."),
 ]
+ServedUrl = Annotated[
+    str | None,
+    typer.Option(
+        "--url", help="Label Studio, as the server is told it (default: LABEL_STUDIO_URL)."
+    ),
+]
 Token = Annotated[
     str | None,
     typer.Option("--token", help="A token of any kind (default: LABEL_STUDIO_API_KEY)."),

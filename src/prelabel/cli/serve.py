@@ -4,8 +4,9 @@ from typing import Annotated
 
 import typer
 
-GRACE_S = 20
-"""Time for requests under way after SIGTERM; orchestrators kill after 30 s."""
+GRACE_S = 12
+"""Time for requests under way after SIGTERM; all in all the server is gone within 25 s, and
+orchestrators kill after 30 s."""
 
 
 def serve(

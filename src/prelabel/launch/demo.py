@@ -148,6 +148,7 @@ def _start_backend(demo: Demo, token: str, started: ExitStack, say: Say) -> Chil
         "LABEL_STUDIO_API_KEY": token,
         "BOXES_PREDICTOR": demo.boxes_predictor,
         "POSES_PREDICTOR": demo.poses_predictor,
+        "DATA_DIR": str(demo.data_dir / "prelabel"),
     }
     return started.enter_context(
         backend.start(

@@ -70,6 +70,11 @@ class Child:
         return cls(name, process, log_path)
 
     @property
+    def pid(self) -> int:
+        """The program's process id."""
+        return self._process.pid
+
+    @property
     def running(self) -> bool:
         """Whether the program is still there."""
         return self._process.poll() is None

@@ -50,9 +50,18 @@ def open_database(url: str, folder: Path) -> Engine:
         raise SettingsError(
             "DATABASE_URL" if url else str(folder),
             f"the database cannot be opened ({reason})",
-            "Check the address and the server." if url else "Set DATA_DIR to a writable folder.",
+            _mend(address, reason, is_file=not url),
         ) from error
     return engine
+
+
+def _mend(address: str, reason: str, *, is_file: bool) -> str:
+    if not is_file:
+        return "Check the address and the server."
+    if "not a database" in reason or "malformed" in reason:
+        file = make_url(address).database
+        return f"Put a backup in the place of {file}, or move it away to begin with an empty one."
+    return "Set DATA_DIR to a writable folder."
 
 
 def _make_tables(engine: Engine) -> None:

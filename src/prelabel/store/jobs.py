@@ -239,7 +239,7 @@ class Jobs:
         return self._change(
             _held(job_id, owner),
             progress=progress,
-            message=message,
+            message=_storable(message),
             lease_until=self._clock() + lease_s,
         )
 
@@ -286,8 +286,8 @@ class Jobs:
             return connection.execute(gone).rowcount
 
     def _ended(self, status: Status, message: str) -> dict[str, Any]:
-        ended: dict[str, Any] = {"status": status, "message": message, "finished": self._clock()}
-        return ended | {"owner": None, "lease_until": None, "payload": b""}
+        ended: dict[str, Any] = {"status": status, "finished": self._clock(), "payload": b""}
+        return ended | {"message": _storable(message), "owner": None, "lease_until": None}
 
     def _change(self, which: ColumnElement[bool], **values: Any) -> bool:
         with transaction(self._engine) as connection:
@@ -332,6 +332,11 @@ def _give_up(connection: Connection, found: Row[Any], now: float) -> None:
         .where(_as_seen(found))
         .values(status="failed", message=reason, finished=now, owner=None, payload=b"")
     )
+
+
+def _storable(message: str) -> str:
+    """What every database takes as text: no NUL, and no half of a character."""
+    return message.replace("\0", "").encode("utf-8", "replace").decode()
 
 
 def _held(job_id: str, owner: str) -> ColumnElement[bool]:

@@ -91,7 +91,7 @@ class Campaign:
     Attributes:
         url: Label Studio's address.
         project: The project's id.
-        project_created: When the project was made, as Label Studio writes it.
+        project_created: When the project was made, in whole seconds since 1970.
         model_version: What the predictions are called.
     """
 

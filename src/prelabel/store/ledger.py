@@ -27,6 +27,9 @@ _task = _tasks.c
 _JUST_S = 120.0
 """For so long a request may have been under way that Label Studio made before it got a push."""
 
+_JUST_OF_ONE_S = 10.0
+"""The same for a request for a single task, which is made in a moment."""
+
 _OWED = (State.ASKED, State.ANSWERED)
 
 
@@ -105,7 +108,7 @@ class Ledger(Journal):
             Those that may be in the answer; the others a job has brought to it meanwhile.
         """
         known = {"state": State.ANSWERED, "changed": stored_at, "result": None, "size": 0}
-        return self._change(task_ids, (State.ASKED, State.PREDICTED), **known)
+        return self._change(task_ids, (*_OWED, State.PREDICTED), **known)
 
     def take(self, task_id: int) -> Kept | Seen:
         """Take one task for a person who waits for it.
@@ -122,14 +125,16 @@ class Ledger(Journal):
             ).first() or (None, 0.0)
             if state == State.PREDICTED:
                 taken = connection.execute(
-                    waits.values(state=State.ANSWERED, changed=now + _JUST_S).returning(
+                    waits.values(state=State.ANSWERED, changed=now + _JUST_OF_ONE_S).returning(
                         _task.score, _task.result
                     )
                 ).first()
                 if taken is not None:
                     return Kept(task_id, taken.score, zlib.decompress(taken.result))
                 state, changed = State.SENDING, now
-        if state == State.SENDING or (state == State.PUSHED and changed > now - _JUST_S):
+        just_pushed = state == State.PUSHED and changed > now - _JUST_OF_ONE_S
+        being_stored = state == State.ANSWERED and changed > now
+        if state == State.SENDING or just_pushed or being_stored:
             return Seen.SENT
         return Seen.OPEN if state in _OWED else Seen.UNKNOWN
 
@@ -215,16 +220,19 @@ class Ledger(Journal):
         theirs = and_(_task.campaign.in_(others), self._is_due)
         wanted = and_(theirs, _task.state == State.ASKED, _task.task.not_in(known))
         with transaction(self._engine) as connection:
-            for (task,) in connection.execute(select(_task.task).where(wanted).distinct()).all():
-                row = self._blank(task, State.ASKED, self._clock())
-                connection.execute(self._insert().on_conflict_do_nothing(), row)
+            found = connection.scalars(select(_task.task).where(wanted).distinct())
+            rows = [self._blank(task, State.ASKED, self._clock()) for task in found]
+            if rows:
+                connection.execute(self._insert().on_conflict_do_nothing(), rows)
             connection.execute(delete(_tasks).where(theirs))
 
     @property
     def _is_due(self) -> ColumnElement[bool]:
         return and_(_task.state.in_(_OWED), _task.changed <= self._clock())
 
-    def _change(self, task_ids: Sequence[int], states: Sequence[State], **values: object) -> set[int]:
+    def _change(
+        self, task_ids: Sequence[int], states: Sequence[State], **values: object
+    ) -> set[int]:
         """Change the rows of tasks that are in one of these states; gives those tasks."""
         changed: set[int] = set()
         with transaction(self._engine) as connection:
@@ -238,17 +246,15 @@ class Ledger(Journal):
     def _settle(self, rows: Sequence[dict[str, object]]) -> None:
         if not rows:
             return
-        open_states = (State.ASKED, State.SENDING)
-        these = update(_tasks).where(
-            self._mine, _task.task == bindparam("of"), _task.state.in_(open_states)
-        )
+        is_open = or_(_task.state == State.ASKED, _task.state == State.SENDING)
+        these = update(_tasks).where(self._mine, _task.task == bindparam("of"), is_open)
         now = self._clock()
         with transaction(self._engine) as connection:
             connection.execute(these, [row | {"changed": now} for row in rows])
 
     def _insert(self) -> sqlite.Insert | postgresql.Insert:
-        dialects = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
-        return dialects[self._engine.dialect.name](_tasks)
+        is_postgresql = self._engine.dialect.name == "postgresql"
+        return postgresql.insert(_tasks) if is_postgresql else sqlite.insert(_tasks)
 
 
 def owing(engine: Engine, url: str, project: int) -> list[Campaign]:

@@ -1,5 +1,6 @@
 """A lock that one process holds and that ends with it, however it ends."""
 
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -33,3 +34,15 @@ def held(path: Path, what: str) -> Iterator[None]:
                 "Wait until it is done, or stop it with Ctrl-C; it then says how to go on.",
             ) from error
         yield
+
+
+def run_lock(data_folder: Path, url: str, project: int) -> Path:
+    """The lock of whoever pushes predictions into a project, on this machine.
+
+    Args:
+        data_folder: Where files of this installation lie.
+        url: Label Studio's address.
+        project: The project's id.
+    """
+    name = hashlib.sha256(f"{url} {project}".encode()).hexdigest()[:16]
+    return data_folder / "locks" / f"run-{name}"

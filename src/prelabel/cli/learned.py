@@ -1,0 +1,112 @@
+"""`prelabel learned`: what was learnt of a project, and going back to an earlier version."""
+
+import json
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prelabel.cli.options import ServedUrl
+
+if TYPE_CHECKING:
+    from prelabel.store.learned import LearnedVersion, LearnedVersions, Scope
+
+learned = typer.Typer(
+    help="What was learnt from a project's annotations, version by version.", no_args_is_help=True
+)
+
+Project = Annotated[int, typer.Option("--project", help="Id of a project in Label Studio.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@learned.command("list")
+def list_versions(project: Project, url: ServedUrl = None, as_json: AsJson = False) -> None:
+    """All versions, newest first, and which of them answers."""
+    from rich.console import Console
+
+    from prelabel.jobs import tables
+
+    versions, scope = _store(project, url)
+    history = versions.history(scope)
+    if as_json:
+        print(json.dumps([tables.as_json(one) for one in history]))
+    else:
+        tables.show_history(history, Console())
+
+
+@learned.command()
+def show(
+    project: Project,
+    version: Annotated[
+        int | None, typer.Option(help="Which; without it, the one that answers.")
+    ] = None,
+    url: ServedUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """One version: what it was learnt from and how well it did."""
+    from rich.console import Console
+
+    from prelabel.jobs import tables
+
+    versions, scope = _store(project, url)
+    history = versions.history(scope)
+    found = next((one for one in history if one.active), history[0])
+    if version is not None:
+        found = versions.show(scope, version)
+    if as_json:
+        print(json.dumps(tables.as_json(found)))
+    else:
+        tables.show_history([found], Console())
+        tables.show_outcome(found.report, Console())
+
+
+@learned.command()
+def rollback(
+    project: Project,
+    to: Annotated[
+        int | None, typer.Option(help="Which; without it, the one before that which answers.")
+    ] = None,
+    url: ServedUrl = None,
+    as_json: AsJson = False,
+) -> None:
+    """Let an earlier version answer again, on all servers with the same database."""
+    from rich.console import Console
+
+    from prelabel.jobs import tables
+
+    versions, scope = _store(project, url)
+    versions.activate(scope, _version_before(versions.history(scope)) if to is None else to)
+    history = versions.history(scope)
+    if as_json:
+        print(json.dumps([tables.as_json(one) for one in history]))
+    else:
+        tables.show_history(history, Console())
+
+
+def _store(project: int, url: str | None) -> "tuple[LearnedVersions, Scope]":
+    from prelabel.assembly import database
+    from prelabel.settings import load
+    from prelabel.store.learned import LearnedVersions
+
+    settings = load(label_studio_url=url)
+    versions = LearnedVersions(database(settings))
+    return versions, versions.scope(settings.label_studio_url, project)
+
+
+def _version_before(history: "list[LearnedVersion]") -> int:
+    """The newest version that once answered, before the one that does now."""
+    from prelabel.errors import NoSuchVersion
+
+    answers = next((one.version for one in history if one.active), 0)
+    earlier = (
+        one.version
+        for one in history
+        if one.version < answers and one.kept and one.report.get("status") == "trained"
+    )
+    found = next(earlier, None)
+    if found is None:
+        raise NoSuchVersion(
+            f"version {answers}",
+            "there is none before it to go back to",
+            "Name one with --to, such as `prelabel learned list` shows.",
+        )
+    return found

@@ -1,0 +1,37 @@
+"""Who does jobs: a thread of this process, or workers that hear of them over a Redis."""
+
+from collections.abc import Mapping
+
+from prelabel.errors import MissingPackage
+from prelabel.jobs.local import LocalRunner
+from prelabel.jobs.work import Runner, Work
+from prelabel.store.jobs import Jobs
+
+
+def make_runner(
+    redis_url: str, jobs: Jobs, does: Mapping[str, Work], *, threads: int = 0
+) -> Runner:
+    """What does jobs of some kinds, or has them done; not begun yet.
+
+    Args:
+        redis_url: Where the Redis is; "" where there is none, and this process does the jobs.
+        jobs: The table.
+        does: What does a job, by its kind. Servers and workers must group the kinds alike.
+        threads: Jobs that are done here at a time where there is a Redis.
+
+    Raises:
+        SettingsError: `redis_url` is no address of a Redis.
+        MissingPackage: What speaks to Redis is not installed.
+    """
+    if not redis_url:
+        return LocalRunner(jobs, does)
+    try:
+        from prelabel.jobs import distributed  # noqa: PLC0415 - its packages are optional
+    except ModuleNotFoundError as error:
+        raise MissingPackage(
+            "REDIS_URL",
+            f"needs the package {error.name}, which is not installed",
+            "Install it: pip install 'prelabel[scale]'.",
+        ) from error
+    queue = distributed.open_queue(redis_url, "+".join(sorted(does)))
+    return distributed.DistributedRunner(jobs, does, queue, threads=threads)

@@ -1,0 +1,26 @@
+"""Opening the database: what is wrong with one that cannot be."""
+
+import pytest
+
+from prelabel.errors import SettingsError
+from prelabel.store.database import open_database
+
+
+def test_a_file_that_is_no_database_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "prelabel.db").write_bytes(b"this is a letter, not a database" * 100)
+    with pytest.raises(SettingsError) as refused:
+        open_database("", tmp_path)
+    assert str(tmp_path / "prelabel.db") in refused.value.next_step
+    assert "backup" in refused.value.next_step
+
+
+def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(SettingsError, match="writable folder"):
+        open_database("", tmp_path / "file" / "data")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "nosuchkind://host/name"])
+def test_an_address_that_is_none_is_a_matter_of_settings(tmp_path, url):
+    with pytest.raises(SettingsError, match="DATABASE_URL"):
+        open_database(url, tmp_path)
