@@ -13,6 +13,7 @@ from prelabel.labelstudio.config import ImageTag
 from prelabel.labelstudio.tasks import Task
 from prelabel.learning.frames import FrameKey, frame_key, neighbours
 from prelabel.media.references import ImageReference, Origin
+from prelabel.media.room import ImageRoom, Line
 from prelabel.plan import Plan
 from prelabel.runtime.clock import UNTIMED, Clock
 from prelabel.runtime.deadline import Deadline
@@ -48,6 +49,7 @@ class Studio:
         siblings: The tasks around a task in its project, for its neighbouring frames.
         ahead: How many tasks are fetched ahead of the predictor.
         clock: Times the stages of the way.
+        room: Where images are counted, and no task is begun while it is full; None for no limit.
     """
 
     images: ImageSource
@@ -55,6 +57,7 @@ class Studio:
     siblings: Callable[[Task], Sequence[Task]]
     ahead: int = 8
     clock: Clock = UNTIMED
+    room: ImageRoom | None = None
 
 
 Pages = dict[str, list[Image]]
@@ -84,8 +87,14 @@ class Gatherer:
         self._plan = plan
         self._studio = studio
         self._access = access
+        self._line = Line()
         wants_neighbours = any(step.predictor.wants_neighbours for step in plan.steps)
         self._beside = _Beside(known, studio.siblings) if wants_neighbours else None
+
+    def hurry(self, *, is_empty_handed: bool) -> None:
+        """Say whether none of the images that were loaded is left to look at."""
+        if self._studio.room is not None and is_empty_handed:
+            self._studio.room.hurry(self._line)
 
     def pages(self, index: int, task: Task) -> Pages:
         """All images of a task.
@@ -97,6 +106,8 @@ class Gatherer:
         Raises:
             TaskError: One of them cannot be had.
         """
+        if self._studio.room is not None:
+            self._studio.room.wait(self._line, self._deadline.remaining_s())
         found: Pages = {}
         for tag in dict.fromkeys(step.image for step in self._plan.steps):
             uris = tag.uris(task.data)

@@ -94,15 +94,15 @@ def predict_tasks(
                     yield index, _annotated(drawn, plan)
             if not taken and not loading and not loaded:
                 return
+            gatherer.hurry(is_empty_handed=not loaded)
             patience_s = 0.0 if loaded else deadline.remaining_s()
             for one, pages in _arrived(loading, patience_s):
                 if isinstance(pages, PrelabelError):
                     yield one.index, pages
                 else:
                     loaded.append(_Gathered(one.index, pages, one.recalled))
-            batch, loaded = loaded[:batch_size], loaded[batch_size:]
-            outcomes = _predict_batch(batch, plan, studio.clock)
-            yield from zip([one.index for one in batch], outcomes, strict=True)
+            yield from _predict_batch(loaded[:batch_size], plan, studio.clock)
+            del loaded[:batch_size]  # their images need not stay while others are waited for
     finally:
         for future in loading:
             future.cancel()
@@ -147,8 +147,10 @@ def _annotated(drawn: Sequence[bytes], plan: Plan) -> Prediction:
     return Prediction(result, 1.0 if result else 0.0, plan.model_version)
 
 
-def _predict_batch(batch: Sequence[_Gathered], plan: Plan, clock: Clock) -> list[Outcome]:
-    """One outcome per task of a batch; an error in one step of a task is the task's outcome."""
+def _predict_batch(
+    batch: Sequence[_Gathered], plan: Plan, clock: Clock
+) -> list[tuple[int, Outcome]]:
+    """Each task's index and outcome; an error in one step of a task is the task's outcome."""
     found: list[list[_OnPage]] = [[] for _ in batch]
     errors: dict[int, PrelabelError] = {}
     for step in plan.steps:
@@ -165,8 +167,8 @@ def _predict_batch(batch: Sequence[_Gathered], plan: Plan, clock: Clock) -> list
     version = plan.model_version
     with clock.busy("write", len(batch)):
         return [
-            errors.get(row) or _prediction(on_pages, version, plan)
-            for row, on_pages in enumerate(found)
+            (one.index, errors.get(row) or _prediction(found[row], version, plan))
+            for row, one in enumerate(batch)
         ]
 
 

@@ -1,6 +1,5 @@
 """Builds a batch run: settings in, its working parts out, the lock on its project held."""
 
-import hashlib
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
@@ -32,7 +31,7 @@ from prelabel.errors import SettingsError
 from prelabel.gathering import Access, Studio
 from prelabel.jobs.learner import Learner
 from prelabel.labelstudio.config import LabelConfig, parse
-from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
 from prelabel.labelstudio_api.siblings import Siblings
 from prelabel.launch.backend import credentials
@@ -42,7 +41,7 @@ from prelabel.settings import Settings
 from prelabel.store.database import Database
 from prelabel.store.journal import Campaign, Journal
 from prelabel.store.learned import LearnedVersions
-from prelabel.store.lock import held
+from prelabel.store.lock import held, run_lock
 from prelabel.types import Image
 
 _AHEAD = 16
@@ -106,7 +105,11 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
         stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         shared = Studio(
-            images(settings, fetcher(settings).fetch, clock), fetchers, Siblings(studio), _AHEAD
+            images(settings, fetcher(settings).fetch, clock),
+            fetchers,
+            Siblings(studio),
+            _AHEAD,
+            clock,
         )
         access = _access(settings, studio, project)
         if backend is None:
@@ -115,8 +118,8 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         else:
             way = _elsewhere(settings, project, clock, shared, access, backend, stack)
         if not dry_run:
-            check_writing(studio, project_id)
-        campaign = Campaign(studio.url, project_id, str(project.get("created_at")), way.version)
+            check_writing(studio, project_id, manners)
+        campaign = Campaign(studio.url, project_id, str(created_s(project)), way.version)
         parts = Parts(
             target=Target(studio, project_id, way.version),
             title=str(project.get("title")),
@@ -164,8 +167,7 @@ def _lesson(settings: Settings, project: Json, opened: Database) -> Taught | Non
         return None
     learner = Learner(LearnedVersions(opened), settings.label_studio_url)
     learner.refresh()
-    created = datetime.fromisoformat(project["created_at"]).timestamp()
-    known = learner.of(int(project["id"]), int(created))
+    known = learner.of(int(project["id"]), created_s(project))
     return known and Taught(*known, settings.sequence_prefer_trained)
 
 
@@ -212,8 +214,7 @@ def _label_studio(settings: Settings, manners: Manners) -> LabelStudio:
 @contextmanager
 def _alone(settings: Settings, studio: LabelStudio, project_id: int) -> Iterator[None]:
     """Hold the project, so that no other run on this machine works on it."""
-    name = hashlib.sha256(f"{studio.url} {project_id}".encode()).hexdigest()[:16]
-    with held(settings.data_folder / "locks" / f"run-{name}", f"project {project_id}"):
+    with held(run_lock(settings.data_folder, studio.url, project_id), f"project {project_id}"):
         yield
 
 

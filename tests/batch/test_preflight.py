@@ -68,22 +68,46 @@ def test_a_model_that_stands_in_for_another_is_said(fake):
     assert "one cannot be used" in warnings[0]
 
 
-def test_whether_the_token_may_write_is_found_out_without_writing(fake, studio):
+@pytest.fixture
+def check(studio, hasty):
+    """Asks for leave to write; gives the pauses that were made."""
+
+    def ask():
+        pauses = []
+        check_writing(studio, 7, hasty, pauses.append)
+        return pauses
+
+    return ask
+
+
+def test_whether_the_token_may_write_is_found_out_without_writing(fake, check):
     fake.add_tasks(1)
-    check_writing(studio, 7)
+    assert check() == []
     assert fake.predictions == []
     fake.forbidden = True
     with pytest.raises(NotReady):
-        check_writing(studio, 7)
+        check()
 
 
-def test_a_label_studio_that_is_away_is_no_refusal(fake, studio, faults):
-    fake.faults = [("POST", "/import/predictions", faults.no_connection)]
+def test_a_label_studio_that_is_busy_is_asked_again_as_late_as_it_wishes(fake, check, faults):
+    fake.faults = [
+        ("POST", "/import/predictions", faults.status(429, Retry_After="7")),
+        ("POST", "/import/predictions", faults.cut_before),
+    ]
+    first, second = check()
+    assert first == 7.0
+    assert second < 7.0
+
+
+def test_a_label_studio_that_is_away_is_no_refusal(fake, check, faults, hasty):
+    away = ("POST", "/import/predictions", faults.no_connection)
+    fake.faults = [away] * (hasty.max_retries + 1)
     with pytest.raises(LabelStudioUnreachable):
-        check_writing(studio, 7)
+        check()
+    assert fake.faults == []
 
 
-def test_an_answer_from_elsewhere_is_no_leave_to_write(fake, studio):
+def test_an_answer_from_elsewhere_is_no_leave_to_write(fake, check):
     fake.faults = [("POST", "/import/predictions", lambda *_: httpx2.Response(200, text="hello"))]
     with pytest.raises(LabelStudioUnreachable):
-        check_writing(studio, 7)
+        check()

@@ -53,8 +53,13 @@ def test_every_prediction_is_pushed_once_with_its_result(fake, push, journal, ta
 
 
 def test_people_can_begin_early_and_later_chunks_are_large(fake, push):
+    push(map(kept, fake.add_tasks(130)))
+    assert [len(chunk) for chunk in fake.imports] == [20, 110]
+
+
+def test_where_much_waits_already_the_first_chunk_is_large(fake, push):
     push(map(kept, fake.add_tasks(1300)))
-    assert [len(chunk) for chunk in fake.imports] == [20, 500, 500, 280]
+    assert [len(chunk) for chunk in fake.imports] == [500, 500, 300]
 
 
 def test_a_chunk_has_no_more_bytes_than_allowed_but_one_prediction_at_least(fake, push):
@@ -65,7 +70,7 @@ def test_a_chunk_has_no_more_bytes_than_allowed_but_one_prediction_at_least(fake
 
 
 def test_there_is_a_pause_between_two_writes_and_none_before_the_first(fake, push, time_passes):
-    push(map(kept, fake.add_tasks(530)), Manners(request_delay_s=2.0))
+    push(map(kept, fake.add_tasks(1030)), Manners(request_delay_s=2.0))
     assert len(fake.imports) == 3
     assert time_passes == pytest.approx([2.0, 2.0], abs=0.5)
 

@@ -159,6 +159,7 @@ def servers(label_studio_program, artefacts, tmp_path_factory) -> Iterator[Serve
             "LABEL_STUDIO_API_KEY": token,
             "BOXES_PREDICTOR": "opencv-fallback",
             "POSES_PREDICTOR": "embedded-pose",
+            "DATA_DIR": str(tmp_path_factory.mktemp("data")),
         }
         with (
             backends.start(backend_url, log_path=artefacts / "backend.log", environment=settings),

@@ -96,6 +96,7 @@ def test_every_task_gets_one_prediction_and_a_second_run_has_nothing_to_do(
     first = told("--project", project)
     assert (first["exit_code"], first["counts"]["pushed"]) == (0, len(ids))
     assert first["counts"]["predicted"] == len(demo_frames.known)
+    assert {stage["name"]: stage["items"] for stage in first["stages"]}["predict"] == len(ids)
     assert versions(servers, project) == {task: {VERSION: 1} for task in ids}
     assert Path(first["report"]).is_file()
     second = told("--project", project)

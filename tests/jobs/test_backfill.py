@@ -211,6 +211,14 @@ def test_a_person_is_given_what_the_job_has_made_already(retrieves, ledger, fake
     assert fake.holding("finder") == {}
 
 
+def test_a_click_whose_server_was_killed_before_it_answered_is_not_lost(do, fake, engine, table):
+    ids = fake.add_tasks(3)
+    at_once = Retrieves(engine, table, URL, budget_s=-60.0)
+    assert at_once.begin(SCOPE, ids) == set(ids)
+    do()
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+
+
 def test_what_was_found_for_a_caller_who_hung_up_is_pushed_without_being_made_again(
     do, fake, finder, retrieves
 ):

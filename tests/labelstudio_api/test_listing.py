@@ -64,6 +64,8 @@ def test_what_is_no_filter_is_refused(text):
         ("3-5,4", (3, 4, 5)),
         ("a", None),
         ("1-", (1,)),
+        ("5-3", None),
+        ("1,5-3", None),
     ],
 )
 def test_ids_in_words(text, expected):

@@ -1,7 +1,6 @@
 """Retrieves over HTTP: answered in time, and what was not reached comes by itself."""
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from tests.batch.conftest import LEGACY, PROJECT, FakeLabelStudio, said
@@ -81,7 +80,7 @@ def client(serve, fake, engine, tmp_path, predictor, monkeypatch):
 
     monkeypatch.setattr(predictor, "predict", slowly)
     monkeypatch.setattr("prelabel.jobs.retrieves._STORES_AFTER_S", 0.3)
-    jobs, fetchers = Jobs(engine), ThreadPoolExecutor(4)
+    jobs = Jobs(engine)
 
     def backfilling(predictors, images):
         studio = LabelStudio(URL, token=LEGACY, transport=fake, attempts=1)
@@ -100,8 +99,7 @@ def client(serve, fake, engine, tmp_path, predictor, monkeypatch):
         retrieves = Retrieves(engine, jobs, URL, budget_s=DEADLINE_S, wake=runner.wake)
         return Backfilling(retrieves, runner, jobs)
 
-    yield serve(deadline_s=DEADLINE_S, backfilling=backfilling)
-    fetchers.shutdown()
+    return serve(deadline_s=DEADLINE_S, backfilling=backfilling)
 
 
 def until(condition, timeout_s=20.0):

@@ -134,7 +134,7 @@ class Backend:
         failures = 0
         headers = {"X-Request-ID": request_id} if request_id else {}
         while True:
-            wish_s = 0.0
+            wish_s = None
             try:
                 answer = self._http.request(method, path, json=body, headers=headers)
             except httpx2.RequestError as error:
@@ -146,7 +146,7 @@ class Backend:
                 if answer.status_code not in OVERLOADED:
                     raise self._refused(answer)
                 reason = f"answered {answer.status_code}"
-                wish_s = retry_after_s(answer.headers.get("Retry-After", "")) or 0.0
+                wish_s = retry_after_s(answer.headers.get("Retry-After", ""))
             failures += 1
             if failures > self._max_retries:
                 raise OperatorError(
@@ -154,8 +154,7 @@ class Backend:
                     reason,
                     "Check that `prelabel serve` runs there and that the address is right.",
                 )
-            pause_s = backoff_s(failures, self._max_backoff_s)
-            self._pause(max(pause_s, min(wish_s, self._max_backoff_s)))
+            self._pause(backoff_s(failures, self._max_backoff_s, wish_s))
 
     def _refused(self, answer: httpx2.Response) -> PrelabelError:
         thing = f"backend at {self.url}"

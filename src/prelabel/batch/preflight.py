@@ -1,5 +1,10 @@
 """What is checked before a run begins, so that it does not fail on its first thousand tasks."""
 
+import time
+from collections.abc import Callable
+from itertools import count
+
+from prelabel.batch.push import Manners, backoff_s
 from prelabel.errors import InvalidRequest, NotReady, OperatorError, RequestRefused
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.predictions import Fate, import_predictions
@@ -41,16 +46,33 @@ def prepare(project: Json, predictors: Predictors) -> tuple[Plan, tuple[str, ...
     return plan, tuple(said)
 
 
-def check_writing(studio: LabelStudio, project_id: int) -> None:
+def check_writing(
+    studio: LabelStudio,
+    project_id: int,
+    manners: Manners,
+    pause: Callable[[float], None] = time.sleep,
+) -> None:
     """Send no predictions at all, to learn whether some would be taken.
+
+    Nothing can come twice of it, so it is repeated as a read is.
+
+    Args:
+        studio: Where predictions are to go.
+        project_id: The project.
+        manners: How often it is asked, and how long is waited between.
+        pause: Waits; seconds.
 
     Raises:
         NotReady: The token may not write into this project.
         LabelStudioError: Label Studio cannot be reached.
     """
-    try:
-        receipt = import_predictions(studio, project_id, b"[]")
-    except RequestRefused as error:
-        raise NotReady(error.thing, error.cause, error.next_step) from error
-    if receipt.error is not None and receipt.fate is not Fate.REFUSED:
-        raise receipt.error
+    for attempt in count(1):
+        try:
+            receipt = import_predictions(studio, project_id, b"[]")
+        except RequestRefused as error:
+            raise NotReady(error.thing, error.cause, error.next_step) from error
+        if receipt.error is None or receipt.fate is Fate.REFUSED:
+            return
+        if attempt > manners.max_retries:
+            raise receipt.error
+        pause(backoff_s(attempt, manners.max_backoff_s, receipt.retry_after_s))

@@ -154,7 +154,8 @@ class Writer:
 
     def _next_size(self) -> int:
         most = self._manners.chunk
-        return most if self._has_pushed else min(_FIRST_CHUNK, most)
+        is_full = self._has_pushed or self._waiting >= most
+        return most if is_full else min(_FIRST_CHUNK, most)
 
     def _is_due(self) -> bool:
         """Wait until there is something to push; False when there never will be."""
@@ -285,10 +286,9 @@ class Writer:
         self._failures += 1
         if self._failures > self._manners.max_retries:
             raise error
-        pause_s = backoff_s(self._failures, self._manners.max_backoff_s)
-        wish_s = min(receipt.retry_after_s or 0.0, self._manners.max_backoff_s)
+        pause_s = backoff_s(self._failures, self._manners.max_backoff_s, receipt.retry_after_s)
         log.info("push failed, trying again", seconds=round(pause_s, 1), reason=str(error))
-        self._pause(max(pause_s, wish_s))
+        self._pause(pause_s)
 
     def _wait_for_turn(self) -> None:
         left_s = self._free_at - time.monotonic()
@@ -333,6 +333,10 @@ class Writer:
                 return
 
 
-def backoff_s(failures: int, longest_s: float) -> float:
-    """How long to wait after so many failures in a row: 1 s, doubled each time, jittered."""
-    return min(longest_s, 2.0 ** (failures - 1) * random.uniform(0.75, 1.25))  # noqa: S311
+def backoff_s(failures: int, longest_s: float, wish_s: float | None = None) -> float:
+    """How long to wait after so many failures in a row: 1 s, doubled each time, jittered.
+
+    Longer where more is wished for, as with `Retry-After`, but never longer than `longest_s`.
+    """
+    pause_s = 2.0 ** (failures - 1) * random.uniform(0.75, 1.25)  # noqa: S311 - no secret
+    return min(longest_s, max(pause_s, wish_s or 0.0))

@@ -45,7 +45,7 @@ def how_to_go_on(counts: Counts, selection: Selection, *, is_dry: bool, is_cut_s
     if is_dry:
         return "Nothing was pushed: look at the report, then run without --dry-run."
     steps = []
-    if is_cut_short:
+    if is_cut_short and counts.left:
         steps.append(
             f"{_tasks(counts.left)} left: run the same command again, it goes on where this one "
             "ended."

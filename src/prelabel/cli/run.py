@@ -195,7 +195,7 @@ def _selection(
         parse_filter(text)  # before anything else is begun
     which = Which(
         after_id=max((settings.start_task_id or 0) - 1, 0),
-        ids=parse_ids(ids) if ids else (),
+        ids=() if ids is None else parse_ids(ids),
         view=view,
         filters=filters,
     )
@@ -221,7 +221,11 @@ def _account(summary: "RunSummary", report: Path | None) -> list[str]:
     counts = summary.counts
     found = f"{counts.predicted} with findings, {counts.empty} without, {counts.failed} failed"
     skipped = [f"skipped    {number}: {why}" for why, number in summary.skipped.items()]
-    kinds = [f"failed     {number}: {kind}" for kind, number in summary.failure_kinds.items()]
+    reasons = {failure.kind: failure.reason for failure in reversed(summary.failures)}
+    kinds = [
+        f"failed     {number}: {kind}, such as {reasons.get(kind, 'in the report')}"
+        for kind, number in summary.failure_kinds.items()
+    ]
     pushed = "nothing (dry run)" if summary.dry_run else f"{counts.pushed} predictions"
     if counts.already_there:
         pushed += f", {counts.already_there} were there already"

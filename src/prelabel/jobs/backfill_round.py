@@ -6,8 +6,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import Event, Thread
 
-import structlog
-
 from prelabel.batch.local import local
 from prelabel.batch.predicting import Predicting
 from prelabel.batch.push import Manners, Target, Writer
@@ -21,8 +19,6 @@ from prelabel.pipeline import Outcome, Prediction
 from prelabel.plan import Plan
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.store.ledger import Ledger
-
-log = structlog.get_logger(__name__)
 
 _BLOCK = 200
 """Tasks that Label Studio is asked about at a time; its addresses hold no more ids."""

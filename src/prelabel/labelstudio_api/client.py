@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -248,6 +249,11 @@ class LabelStudio(Session):
     def update_webhook(self, webhook_id: int, **fields: Any) -> Json:
         """Change the named fields of a webhook."""
         return self.object("PATCH", f"/api/webhooks/{webhook_id}/", json=fields)
+
+
+def created_s(project: Json) -> int:
+    """When a project was made, in whole seconds since 1970, as Label Studio tells backends."""
+    return int(datetime.fromisoformat(project["created_at"]).timestamp())
 
 
 def _behind(task_id: int) -> Json:

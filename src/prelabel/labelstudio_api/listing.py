@@ -273,9 +273,13 @@ def parse_ids(text: str) -> tuple[int, ...]:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         try:
-            found += range(int(first), int(last or first) + 1) if dash else [int(first)]
-        except ValueError as error:
+            end = int(last or first) if dash else int(first)
+            ids = range(int(first), end + 1)
+        except ValueError:
+            ids = range(0)
+        if not ids:  # 40-20 as well: no ids at all would stand for every task
             raise SettingsError(
                 f"--ids {text!r}", "these are no task ids", "Write them like this: 1,5,20-40."
-            ) from error
+            )
+        found += ids
     return tuple(dict.fromkeys(found))

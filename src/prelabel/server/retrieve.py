@@ -4,56 +4,46 @@ The ledger is there for answers that come late. Where the database does not answ
 answered as if there were none.
 """
 
-import asyncio
-from collections.abc import Callable, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
-import structlog
-
-from prelabel.errors import PrelabelError, StoreUnavailable
-from prelabel.jobs.retrieves import Retrieves, Scope, goes_on, in_work
+from prelabel.errors import PrelabelError
+from prelabel.jobs.retrieves import Scope, goes_on, in_work
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.server.backfilling import Backfilling
 from prelabel.store.ledger import Seen
-
-log = structlog.get_logger(__name__)
-
-_PATIENCE_S = 5.0
-"""How long a request waits for the ledger; Label Studio waits 15 s longer than the deadline."""
-
-_Answer = TypeVar("_Answer")
 
 
 class Retrieve:
     """One request.
 
     Args:
-        retrieves: The ledgers; None where there is no login of Label Studio.
+        backfilling: Where it is written down; None without a login of Label Studio.
         scope: Who asks; None where the request is not one that Label Studio stores.
         tasks: What is asked for.
     """
 
     def __init__(
-        self, retrieves: Retrieves | None, scope: Scope | None, tasks: Sequence[Task]
+        self, backfilling: Backfilling | None, scope: Scope | None, tasks: Sequence[Task]
     ) -> None:
-        self._retrieves = retrieves
+        self._backfilling = backfilling
         self._scope = scope
         self._tasks = tasks
         self._known: dict[int | None, Outcome] = {}
 
     async def begin(self) -> Sequence[Task]:
         """Write the request down; gives the tasks that are to be predicted for it."""
-        retrieves, scope = self._retrieves, self._scope
+        there, scope = self._backfilling, self._scope
         numbers = [task.number for task in self._tasks if task.number is not None]
         is_clear = bool(numbers) and len(set(numbers)) == len(self._tasks)
-        if retrieves is None or scope is None or not is_clear:
-            self._retrieves = None
+        if there is None or scope is None or not is_clear:
+            self._backfilling = None
             return self._tasks
         if len(numbers) == 1:
-            return await self._take(retrieves, scope, numbers[0])
-        mine = await self._ask(lambda: retrieves.begin(scope, numbers))
+            return await self._take(there, scope, numbers[0])
+        mine = await there.ask(lambda: there.retrieves.begin(scope, numbers))
         if mine is None:
-            self._retrieves = None
+            self._backfilling = None
             return self._tasks
         theirs = [task for task in self._tasks if task.number not in mine]
         self._known = {task.number: in_work(task) for task in theirs}
@@ -69,17 +59,17 @@ class Retrieve:
         Returns:
             One outcome per task of the request, in its order.
         """
-        retrieves, scope = self._retrieves, self._scope
-        if retrieves is None or scope is None:
+        there, scope = self._backfilling, self._scope
+        if there is None or scope is None:
             return [outcome for _, outcome in found]
         outcomes = {task.number: outcome for task, outcome in found}
         number = self._tasks[0].number
         if len(self._tasks) == 1 and number is not None:
-            await self._give(retrieves, scope, number, found)
+            await self._give(there, scope, number, found)
         elif gone:
-            await self._ask(lambda: retrieves.abandon(scope, found))
+            await there.ask(lambda: there.retrieves.abandon(scope, found))
         elif found:
-            answered = await self._ask(lambda: retrieves.end(scope, found))
+            answered = await there.ask(lambda: there.retrieves.end(scope, found))
             for task, outcome in found:
                 late = isinstance(outcome, PrelabelError) and goes_on(outcome)
                 sent = isinstance(outcome, Prediction) and task.number not in (answered or ())
@@ -88,9 +78,9 @@ class Retrieve:
         outcomes |= self._known
         return [outcomes[task.number] for task in self._tasks]
 
-    async def _take(self, retrieves: Retrieves, scope: Scope, number: int) -> Sequence[Task]:
+    async def _take(self, there: Backfilling, scope: Scope, number: int) -> Sequence[Task]:
         """A person waits: what a job has made is given at once, and the rest is made at once."""
-        taken = await self._ask(lambda: retrieves.take(scope, number))
+        taken = await there.ask(lambda: there.retrieves.take(scope, number))
         if isinstance(taken, Prediction):
             self._known[number] = taken
             return ()
@@ -98,26 +88,18 @@ class Retrieve:
             self._known[number] = in_work(self._tasks[0])
             return ()
         if taken is not Seen.OPEN:
-            self._retrieves = None
+            self._backfilling = None
         return self._tasks
 
     async def _give(
         self,
-        retrieves: Retrieves,
+        there: Backfilling,
         scope: Scope,
         number: int,
         found: Sequence[tuple[Task, Outcome]],
     ) -> None:
         for task, outcome in found:
             if isinstance(outcome, Prediction):
-                given = await self._ask(lambda: retrieves.give(scope, number))
+                given = await there.ask(lambda: there.retrieves.give(scope, number))
                 if given is False:
                     self._known[number] = in_work(task)
-
-    async def _ask(self, question: Callable[[], _Answer]) -> _Answer | None:
-        """What the ledger answers; None where it does not."""
-        try:
-            return await asyncio.wait_for(asyncio.to_thread(question), _PATIENCE_S)
-        except (StoreUnavailable, TimeoutError) as error:
-            log.warning("retrieve not written down", reason=str(error) or "the database is slow")
-            return None

@@ -157,8 +157,7 @@ class Service:
         deadline = Deadline.after(self._deadline_s)
         asked = self._understand(request)
         self.metrics.asked(len(asked.tasks))
-        retrieves = self.backfilling.retrieves if self.backfilling else None
-        retrieve = Retrieve(retrieves, _scope(request, asked), asked.tasks)
+        retrieve = Retrieve(self.backfilling, _scope(request, asked), asked.tasks)
         mine = await retrieve.begin()
         taken = replace(asked, tasks=mine[: stay.take(len(mine))])
         found = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
