@@ -82,3 +82,8 @@ def test_conditions_joined_by_or_carry_one_more_with_each():
     joined = _joined([either, Conditions("and", (behind,))])
     assert joined["conjunction"] == "or"
     assert [item["child_filter"] for item in joined["items"]] == [behind, behind]
+
+
+def test_a_slip_of_the_hand_does_not_fill_the_memory_with_ids():
+    with pytest.raises(SettingsError, match="more than 1,000,000 tasks"):
+        parse_ids("1-99999999999")

@@ -263,6 +263,10 @@ def _unreadable(text: str, reason: str) -> SettingsError:
     )
 
 
+MOST_IDS = 1_000_000
+"""More are a slip of the hand, and would fill the memory."""
+
+
 def parse_ids(text: str) -> tuple[int, ...]:
     """Task ids in words: `1,5,20-40`.
 
@@ -280,6 +284,12 @@ def parse_ids(text: str) -> tuple[int, ...]:
         if not ids:  # 40-20 as well: no ids at all would stand for every task
             raise SettingsError(
                 f"--ids {text!r}", "these are no task ids", "Write them like this: 1,5,20-40."
+            )
+        if len(found) + len(ids) > MOST_IDS:
+            raise SettingsError(
+                f"--ids {text!r}",
+                f"these are more than {MOST_IDS:,} tasks",
+                "Name fewer, or select with --start-task-id, --limit, --view or --filter.",
             )
         found += ids
     return tuple(dict.fromkeys(found))
