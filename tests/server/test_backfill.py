@@ -23,6 +23,7 @@ from .conftest import CONFIG
 URL, CREATED = "http://studio.test", 1_767_323_045
 DEADLINE_S = 0.6
 LOGIN = {"label_studio_api_key": LEGACY}
+LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
 
 
 class StudioOfTest(FakeLabelStudio):
@@ -38,7 +39,7 @@ class StudioOfTest(FakeLabelStudio):
         """What `/predict` answers to Label Studio, which does not store it yet."""
         tasks = [{"id": task, "project": PROJECT, **self.tasks[task]} for task in ids]
         asked = {"tasks": tasks, "project": f"{PROJECT}.{CREATED}", "label_config": CONFIG, **more}
-        answer = client.post("/predict", json=asked)
+        answer = client.post("/predict", json=asked, headers=LABEL_STUDIO)
         assert answer.status_code == 200
         results = answer.json()["results"]
         assert len(results) == len(ids)
@@ -202,3 +203,13 @@ def test_clicks_go_on_in_the_background_where_a_login_is_set_and_else_are_only_a
     finally:
         alone.close()
         beside.close()
+
+
+def test_others_than_label_studio_are_answered_each_time_they_ask(client, fake):
+    """They store nothing, so that nothing of theirs is in work anywhere."""
+    ids = fake.add_tasks(2)
+    tasks = [{"id": task, "project": PROJECT, **fake.tasks[task]} for task in ids]
+    asked = {"tasks": tasks, "project": f"{PROJECT}.{CREATED}", "label_config": CONFIG}
+    for _ in range(3):
+        results = client.post("/predict", json=asked).json()["results"]
+        assert [entry["result"] != [] for entry in results] == [True, True]

@@ -100,14 +100,18 @@ class Admission:
 
 
 class Stay:
-    """One request, from the head of its body to its answer; a context manager."""
+    """One request, from the head of its body to its answer; a context manager.
+
+    Attributes:
+        asks_again: Whether the caller is Label Studio, which asks again for what it did not get.
+    """
 
     def __init__(
         self, admission: Admission, size: int, *, asks_again: bool, is_heavy: bool
     ) -> None:
         self._admission = admission
         self._size = size
-        self._asks_again = asks_again
+        self.asks_again = asks_again
         self._is_heavy = is_heavy
         self._tasks = 0
         self._lock = Lock()
@@ -124,7 +128,7 @@ class Stay:
         """
         if self._is_heavy:
             return 0
-        self._tasks = self._admission.take(tasks, in_part=self._asks_again)
+        self._tasks = self._admission.take(tasks, in_part=self.asks_again)
         return self._tasks
 
     def done(self) -> None:

@@ -157,7 +157,9 @@ class Service:
         deadline = Deadline.after(self._deadline_s)
         asked = self._understand(request)
         self.metrics.asked(len(asked.tasks))
-        retrieve = Retrieve(self.backfilling, _scope(request, asked), asked.tasks)
+        # Others than Label Studio store nothing: what they are answered is not looked for there.
+        scope = _scope(request, asked) if stay.asks_again else None
+        retrieve = Retrieve(self.backfilling, scope, asked.tasks)
         mine = await retrieve.begin()
         taken = replace(asked, tasks=mine[: stay.take(len(mine))])
         found = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
