@@ -13,6 +13,7 @@ from prelabel import __version__
 from prelabel.doctor import surroundings
 from prelabel.doctor.case import Case
 from prelabel.errors import PrelabelError
+from prelabel.launch.processes import free_port
 from prelabel.store.database import open_database
 
 
@@ -193,3 +194,14 @@ def test_a_database_of_another_kind_of_file_is_a_failure(machine, settings, tmp_
     (tmp_path / "data/prelabel.db").write_text("this is no database" * 100)
     with pytest.raises(PrelabelError):
         surroundings.database(Case(machine(), settings()))
+
+
+def test_without_a_redis_there_is_nothing_to_ask(machine, settings):
+    assert surroundings.redis(Case(machine(), settings())).status == "skipped"
+
+
+def test_a_redis_that_does_not_answer_is_a_failure_without_its_password(machine, settings):
+    wrong = settings(redis_url=SecretStr(f"redis://:s3cret@127.0.0.1:{free_port()}/0"))
+    with pytest.raises(PrelabelError, match="does not answer") as refused:
+        surroundings.redis(Case(machine(), wrong))
+    assert "s3cret" not in str(refused.value)

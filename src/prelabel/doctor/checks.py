@@ -35,6 +35,7 @@ CHECKS = (
     Check("threads", _HERE, hardware.threads),
     Check("disk space", _HERE, hardware.disk_space),
     Check("database", _HERE, surroundings.database),
+    Check("Redis", _HERE, surroundings.redis),
     Check("boxes: packages", _MODELS, packages.grounding_dino),
     Check("boxes: device", _MODELS, hardware.boxes_device, limit_s=_IMPORT_LIMIT_S),
     Check("boxes: weights", _MODELS, models.boxes_weights, limit_s=_DIGEST_LIMIT_S),

@@ -12,6 +12,7 @@ from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.doctor.machine import existing
 from prelabel.errors import PrelabelError
+from prelabel.jobs.runner import redis_version
 from prelabel.launch import backend as backends
 from prelabel.launch.processes import port_is_taken
 from prelabel.media.references import shown
@@ -71,6 +72,18 @@ def database(case: Case) -> Diagnosis:
         engine.dispose()
     place = engine.url.render_as_string(hide_password=True)
     return ok(f"{place} written in {(time.monotonic() - begin) * 1000:.0f} ms")
+
+
+def redis(case: Case) -> Diagnosis:
+    """Whether the Redis that tells workers of jobs answers, where one is set.
+
+    Raises:
+        PrelabelError: It does not.
+    """
+    url = case.settings.redis_url.get_secret_value()
+    if not url:
+        return skipped("no REDIS_URL: servers do their jobs themselves")
+    return ok(f"Redis {redis_version(url)} answers; `prelabel worker` does the jobs")
 
 
 def open_door(case: Case) -> Diagnosis:

@@ -44,8 +44,37 @@ def open_queue(url: str, name: str) -> RedisBroker:
     Raises:
         SettingsError: It is no address of a Redis.
     """
+    client = _client(url)
+    # No middleware: how often a job is tried, and for how long, is the table's business.
+    broker = RedisBroker(  # type: ignore[no-untyped-call]  # this class alone has no types there
+        client=client, namespace=f"prelabel:{name}", middleware=[]
+    )
+    for queue in (_QUEUE, dq_name(_QUEUE)):
+        logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})").addFilter(_is_news)
+    return broker
+
+
+def version_at(url: str) -> str:
+    """The version of the Redis at an address, which must answer.
+
+    Raises:
+        SettingsError: It is no address of a Redis.
+        StoreUnavailable: It does not answer, or not to this password.
+    """
     try:
-        client = Redis.from_url(
+        with _client(url) as client:
+            return str(client.info("server")["redis_version"])
+    except RedisError as error:
+        raise StoreUnavailable(
+            "REDIS_URL",
+            f"the Redis does not answer ({type(error).__name__})",
+            "Start it, or correct the address and the password; till then jobs wait.",
+        ) from error
+
+
+def _client(url: str) -> Redis:
+    try:
+        return Redis.from_url(
             url,
             socket_timeout=_REDIS_TIMEOUT_S,
             socket_connect_timeout=_REDIS_TIMEOUT_S,
@@ -55,13 +84,6 @@ def open_queue(url: str, name: str) -> RedisBroker:
         raise SettingsError(  # without the reason, which may quote a password
             "REDIS_URL", "is no address of a Redis", "Write redis://:password@host:6379/0."
         ) from error
-    # No middleware: how often a job is tried, and for how long, is the table's business.
-    broker = RedisBroker(  # type: ignore[no-untyped-call]  # this class alone has no types there
-        client=client, namespace=f"prelabel:{name}", middleware=[]
-    )
-    for queue in (_QUEUE, dq_name(_QUEUE)):
-        logging.getLogger(f"dramatiq.worker.ConsumerThread({queue})").addFilter(_is_news)
-    return broker
 
 
 class DistributedRunner:

@@ -1,6 +1,7 @@
 """Who does jobs: a thread of this process, or workers that hear of them over a Redis."""
 
 from collections.abc import Mapping
+from types import ModuleType
 
 from prelabel.errors import MissingPackage
 from prelabel.jobs.local import LocalRunner
@@ -25,6 +26,24 @@ def make_runner(
     """
     if not redis_url:
         return LocalRunner(jobs, does)
+    distributed = _distributed()
+    queue = distributed.open_queue(redis_url, "+".join(sorted(does)))
+    runner: Runner = distributed.DistributedRunner(jobs, does, queue, threads=threads)
+    return runner
+
+
+def redis_version(redis_url: str) -> str:
+    """The version of the Redis at an address, which must answer.
+
+    Raises:
+        SettingsError: It is no address of a Redis.
+        StoreUnavailable: It does not answer.
+        MissingPackage: What speaks to Redis is not installed.
+    """
+    return str(_distributed().version_at(redis_url))
+
+
+def _distributed() -> ModuleType:
     try:
         from prelabel.jobs import distributed  # noqa: PLC0415 - its packages are optional
     except ModuleNotFoundError as error:
@@ -33,5 +52,4 @@ def make_runner(
             f"needs the package {error.name}, which is not installed",
             "Install it: pip install 'prelabel[scale]'.",
         ) from error
-    queue = distributed.open_queue(redis_url, "+".join(sorted(does)))
-    return distributed.DistributedRunner(jobs, does, queue, threads=threads)
+    return distributed
