@@ -244,7 +244,7 @@ class Settings(BaseSettings):
     request_delay_seconds: float = Field(
         1.0, ge=0, le=3600, description="Pause between two bulk writes to Label Studio."
     )
-    max_retries: int = Field(3, ge=0, description="How often a failed write to Label Studio is repeated.")
+    max_retries: int = Field(3, ge=0, description="How often a failed bulk write is repeated.")
     max_backoff_delay: float = Field(
         60.0, gt=0, le=3600, description="Longest pause between two attempts, in seconds."
     )
