@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -102,10 +102,11 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         opened = database(settings)
         stack.callback(opened.dispose)
         clock = StageClock({"fetch": settings.fetch_threads, "decode": settings.fetch_threads})
+        source = stack.enter_context(closing(fetcher(settings)))
         fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
         stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         shared = Studio(
-            images(settings, fetcher(settings).fetch, clock),
+            images(settings, source.fetch, clock),
             fetchers,
             Siblings(studio),
             _AHEAD,
