@@ -5,7 +5,7 @@ from threading import Thread
 
 from a2wsgi import ASGIMiddleware
 
-from prelabel.assembly import app as make_app
+from prelabel.assembly.server import app as make_app
 
 server = make_app()
 # A WSGI server tells an application neither that it begins nor that it ends.

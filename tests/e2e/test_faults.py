@@ -10,10 +10,10 @@ import pytest
 from PIL import Image
 from tests.e2e.faulty_proxy import KINDS, faulty_proxy
 
+from prelabel.assembly.run import batch_run
 from prelabel.batch.run import Options, run
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api import predictions
-from prelabel.run_assembly import batch_run
 from prelabel.settings import load
 
 pytestmark = pytest.mark.e2e

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tests.batch.conftest import LEGACY, PROJECT, FakeLabelStudio, Faults, said
 
-from prelabel import assembly
+from prelabel.assembly.jobs import runners_of_worker
 from prelabel.batch.push import Manners
 from prelabel.errors import ImageUnreachable, NotReached
 from prelabel.gathering import Access, Studio
@@ -347,7 +347,7 @@ def test_a_worker_with_a_login_does_backfills_and_one_without_does_not(tmp_path)
     def kinds(**more):
         nobody = "redis://127.0.0.1:1/0"
         settings = Settings(_env_file=None, data_dir=tmp_path, redis_url=nobody, **more)
-        return {kind for one in assembly.runners_of_worker(settings) for kind in one._kinds}
+        return {kind for one in runners_of_worker(settings) for kind in one._kinds}
 
     assert KIND in kinds(label_studio_url=URL, label_studio_api_key=LEGACY)
     assert KIND not in kinds(label_studio_url=URL)

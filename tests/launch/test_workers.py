@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from prelabel import assembly
+from prelabel.assembly.jobs import runners_of_worker
 from prelabel.errors import MissingPackage
 from prelabel.jobs.training import TrainingRequest
 from prelabel.launch.processes import Child
@@ -133,4 +133,4 @@ def test_without_the_packages_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.delattr("prelabel.jobs.distributed", raising=False)
     settings = Settings(_env_file=None, data_dir=tmp_path, redis_url="redis://127.0.0.1:1/0")
     with pytest.raises(MissingPackage, match=r"pip install 'prelabel\[scale\]'"):
-        assembly.runners_of_worker(settings)
+        runners_of_worker(settings)

@@ -5,7 +5,7 @@ import time
 import pytest
 from tests.batch.conftest import LEGACY, PROJECT, FakeLabelStudio, said
 
-from prelabel.assembly import service
+from prelabel.assembly.server import service
 from prelabel.batch.push import Manners
 from prelabel.errors import StoreUnavailable
 from prelabel.gathering import Access

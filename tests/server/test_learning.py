@@ -5,7 +5,7 @@ from threading import Event
 
 import pytest
 
-from prelabel import assembly
+from prelabel.assembly import parts, server
 from prelabel.jobs.learner import Learner
 from prelabel.jobs.local import LocalRunner
 from prelabel.jobs.requests import Trainings
@@ -27,7 +27,7 @@ def settings(tmp_path):
 @pytest.fixture
 def client(serve, settings):
     """A server with a learning loop of its own, and no Label Studio."""
-    return serve(learning=assembly.learning(settings))
+    return serve(learning=server.learning(settings))
 
 
 def region(frame):
@@ -112,7 +112,7 @@ def test_what_was_learnt_survives_a_restart(client, serve, settings):
     ended(client, train(client)["job"])
     version = setup(client)
     client.__exit__(None, None, None)
-    again = serve(learning=assembly.learning(settings))
+    again = serve(learning=server.learning(settings))
     assert setup(again) == version
     assert predict(again, [6])[0]["result"]
 
@@ -188,7 +188,7 @@ def slow(settings):
     made = []
 
     def make(**how):
-        made.append(Slow(assembly.database(settings), **how))
+        made.append(Slow(parts.database(settings), **how))
         return made[-1]
 
     yield make

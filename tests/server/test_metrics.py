@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from prelabel import assembly
+from prelabel.assembly import server
 from prelabel.errors import ImageRefused, LabelStudioUnreachable, StoreUnavailable
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.media.cache import CacheCounts
@@ -120,7 +120,7 @@ def test_a_real_server_counts_fetched_images_and_the_cache(tmp_path):
         _env_file=None, data_dir=tmp_path, boxes_predictor="opencv-fallback",
         poses_predictor="embedded-pose", local_files_document_root=tmp_path,
     )  # fmt: skip
-    service = assembly.service(settings)
+    service = server.service(settings)
     picture = (REPOSITORY / "examples" / "demo" / "frames" / "frame_0001.jpg").read_bytes()
     (tmp_path / "a.jpg").write_bytes(picture)
     for _ in range(2):
@@ -197,7 +197,7 @@ def test_unknown_events_and_routes_make_no_series(client):
 
 
 def test_jobs_and_learnt_versions_are_told(serve, tmp_path):
-    learning = assembly.learning(Settings(_env_file=None, data_dir=tmp_path / "data"))
+    learning = server.learning(Settings(_env_file=None, data_dir=tmp_path / "data"))
     client = serve(learning=learning)
     ended(client, train(client)["job"])
     time.sleep(0.6)  # what is known is new for half a second

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prelabel import assembly
+from prelabel.assembly import parts, server
 from prelabel.errors import StoreUnavailable
 from prelabel.settings import Settings
 from prelabel.store.jobs import Jobs
@@ -19,7 +19,7 @@ def settings(tmp_path):
 
 @pytest.fixture
 def learning(settings):
-    return assembly.learning(settings)
+    return server.learning(settings)
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def client(serve, learning):
 @pytest.fixture
 def job(settings):
     """A job that some other worker is at."""
-    jobs = Jobs(assembly.database(settings))
+    jobs = Jobs(parts.database(settings))
     jobs.submit("rehearsal", "http://ls#3")  # no runner of this server's does such a thing
     job = jobs.claim("another machine", ("rehearsal",), lease_s=600)
     jobs.renew(job.id, job.owner, 600, progress=0.42, message=f"at {HOSTILE}")
@@ -104,7 +104,7 @@ def test_a_running_job_shows_how_far_it_is_and_can_be_cancelled(client, job, set
     assert f'action="?cancel={job.id}"' in page
     answer = client.post(f"/jobs/{job.id}/cancel")
     assert answer.json() == {"job": job.id, "job_status": "cancelled"}
-    assert Jobs(assembly.database(settings)).get(job.id).status == "cancelled"
+    assert Jobs(parts.database(settings)).get(job.id).status == "cancelled"
     assert client.post(f"/jobs/{job.id}/cancel").status_code == 410
 
 
@@ -113,7 +113,7 @@ def test_the_button_without_javascript_leads_back_to_the_page(client, job, setti
     answer = client.post(f"/?cancel={job.id}", follow_redirects=False)
     assert (answer.status_code, answer.headers["location"]) == (303, "?")
     assert "cancelled</span>" in client.get("/").text  # at once, for it does not renew itself
-    assert Jobs(assembly.database(settings)).get(job.id).status == "cancelled"
+    assert Jobs(parts.database(settings)).get(job.id).status == "cancelled"
 
 
 @pytest.mark.parametrize("path", ["/jobs/{}/cancel", "/?cancel={}"])
@@ -137,7 +137,7 @@ def test_the_button_without_javascript_leads_back_to_the_page(client, job, setti
 def test_pages_of_other_sites_cancel_nothing(client, job, settings, path, headers, status):
     answer = client.post(path.format(job.id), headers=headers, follow_redirects=False)
     assert answer.status_code in status
-    was = Jobs(assembly.database(settings)).get(job.id).status
+    was = Jobs(parts.database(settings)).get(job.id).status
     assert was == ("running" if status == {403} else "cancelled")
 
 

@@ -109,7 +109,7 @@ def project(
 
     Of each task the newest annotation counts, a ground truth before others, a skipped one never.
     """
-    from prelabel.assembly import label_studio
+    from prelabel.assembly.parts import label_studio
     from prelabel.errors import SettingsError
     from prelabel.evaluation.projects import compare
     from prelabel.evaluation.report import evaluate as score

@@ -46,7 +46,7 @@ def export(
     skipped does not. Without --copy-images, images belong into the folder `images` under the
     names that the dataset gives them.
     """
-    from prelabel.assembly import label_studio
+    from prelabel.assembly.parts import label_studio
     from prelabel.errors import SettingsError
     from prelabel.export.dataset import export as write
     from prelabel.export.source import tasks_of_file, tasks_of_project
@@ -82,7 +82,7 @@ def export(
 
 
 def _images(settings: "Settings", studio: "LabelStudio | None") -> "Images":
-    from prelabel.assembly import fetcher, limits
+    from prelabel.assembly.parts import fetcher, limits
     from prelabel.export.images import Images
     from prelabel.media.references import Origin
 

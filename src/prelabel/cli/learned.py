@@ -83,7 +83,7 @@ def rollback(
 
 
 def _store(project: int, url: str | None) -> "tuple[LearnedVersions, Scope]":
-    from prelabel.assembly import database
+    from prelabel.assembly.parts import database
     from prelabel.settings import load
     from prelabel.store.learned import LearnedVersions
 

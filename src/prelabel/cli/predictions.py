@@ -23,7 +23,7 @@ def list_versions(
     """Say how many predictions each model version has."""
     import json
 
-    from prelabel.assembly import label_studio
+    from prelabel.assembly.parts import label_studio
     from prelabel.settings import load
 
     settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
@@ -49,7 +49,7 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
 ) -> None:
     """Delete all predictions of one model version; annotations stay."""
-    from prelabel.assembly import label_studio
+    from prelabel.assembly.parts import label_studio
     from prelabel.errors import SettingsError
     from prelabel.labelstudio_api.predictions import delete_version
     from prelabel.settings import load

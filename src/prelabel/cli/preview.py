@@ -35,7 +35,7 @@ def preview(
     Into the folder go NAME.jpg, the picture with boxes and skeletons, and NAME.json, the
     prediction as Label Studio would get it.
     """
-    from prelabel.assembly import limits, predictors
+    from prelabel.assembly.parts import limits, predictors
     from prelabel.errors import PrelabelError
     from prelabel.logs import configure
     from prelabel.preview.files import preview_files, preview_plan

@@ -124,12 +124,12 @@ def _run(
     report: Path | None,
     quiet: bool,
 ) -> "tuple[RunSummary, Path | None]":
+    from prelabel.assembly.run import batch_run
     from prelabel.batch.interrupt import interruptible
     from prelabel.batch.progress import ProgressLine
     from prelabel.batch.run import Options
     from prelabel.batch.run import run as go
     from prelabel.logs import configure
-    from prelabel.run_assembly import batch_run
 
     configure("ERROR" if quiet else settings.log_level, settings.log_format)
     with (

@@ -34,7 +34,7 @@ def serve(
     configure(settings.log_level, settings.log_format)
     say(settings)
     uvicorn.run(
-        "prelabel.assembly:app",
+        "prelabel.assembly.server:app",
         factory=True,
         host=settings.bind_address,
         port=settings.port,

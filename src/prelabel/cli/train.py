@@ -35,7 +35,8 @@ def train(
     """
     from rich.console import Console
 
-    from prelabel.assembly import database, training
+    from prelabel.assembly.jobs import training
+    from prelabel.assembly.parts import database
     from prelabel.errors import SettingsError
     from prelabel.jobs.tables import show_outcome
     from prelabel.jobs.training import TrainingRequest

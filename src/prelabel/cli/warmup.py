@@ -15,12 +15,11 @@ def warmup(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the model.")] = 900.0,
 ) -> None:
     """Have a running backend load its model, and say what answered and how long it took."""
+    from prelabel.assembly.credentials import credentials
     from prelabel.launch import backend
     from prelabel.settings import load
 
     picture = image.read_bytes() if image else backend.plain_picture()
-    warm = backend.warm_up(
-        url.rstrip("/"), picture, auth=backend.credentials(load()), timeout_s=timeout
-    )
+    warm = backend.warm_up(url.rstrip("/"), picture, auth=credentials(load()), timeout_s=timeout)
     for line in backend.story(warm):
         print(line)

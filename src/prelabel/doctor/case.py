@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from functools import cached_property
 
-from prelabel import assembly
+from prelabel.assembly import parts
 from prelabel.doctor.machine import Machine
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.refusals import not_json
@@ -62,7 +62,7 @@ class Case:
     @cached_property
     def studio(self) -> LabelStudio:
         """The client, which asks once and does not wait long."""
-        return assembly.label_studio(self.settings, timeout_s=_TIMEOUT_S, attempts=1)
+        return parts.label_studio(self.settings, timeout_s=_TIMEOUT_S, attempts=1)
 
     @cached_property
     def greeting(self) -> Greeting:
@@ -99,7 +99,7 @@ class Case:
     @cached_property
     def plan(self) -> Plan:
         """How the tasks of the project would be answered."""
-        return make_plan(self.project["label_config"], assembly.predictors(self.settings))
+        return make_plan(self.project["label_config"], parts.predictors(self.settings))
 
     @cached_property
     def attached(self) -> list[Json]:

@@ -3,7 +3,7 @@
 import time
 from itertools import islice
 
-from prelabel import assembly
+from prelabel.assembly import parts
 from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.errors import LabelStudioError, TaskError
@@ -78,7 +78,7 @@ def images(case: Case) -> Diagnosis:
     origin = Origin(
         case.settings.label_studio_url, case.studio.auth, case.settings.label_studio_aliases
     )
-    fetcher = assembly.fetcher(case.settings)
+    fetcher = parts.fetcher(case.settings)
     begin = time.monotonic()
     sizes, errors = [], []
     try:
@@ -110,7 +110,7 @@ def _looked_at(task: Task, case: Case, fetcher: Fetcher, origin: Origin) -> str:
     uri = case.plan.steps[0].image.uris(task.data)[0]
     login, password = (case.project.get(f"task_data_{key}") for key in ("login", "password"))
     data = fetcher.fetch(ImageReference(uri, task.number, login, password, origin))
-    image = decode(data, f"{task}, {shown(uri)}", assembly.limits(case.settings))
+    image = decode(data, f"{task}, {shown(uri)}", parts.limits(case.settings))
     return f"{image.width} x {image.height} px"
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prelabel import __version__
+from prelabel.assembly.credentials import credentials
 from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.doctor.machine import existing
@@ -103,7 +104,7 @@ def port(case: Case) -> Diagnosis:
     number = case.settings.port
     if not port_is_taken(case.host, number):
         return ok(f"{number} is free")
-    if backends.is_running(f"http://{case.host}:{number}", backends.credentials(case.settings)):
+    if backends.is_running(f"http://{case.host}:{number}", credentials(case.settings)):
         return ok(f"prelabel answers at http://{case.host}:{number}")
     return failure(
         f"{number} is taken, and what answers is not prelabel, or asks for another password",
@@ -114,7 +115,7 @@ def port(case: Case) -> Diagnosis:
 
 def backend(case: Case) -> Diagnosis:
     """Whether the backend answers from here, in time, in our version and with the models wanted."""
-    url, auth = case.backend_url, backends.credentials(case.settings)
+    url, auth = case.backend_url, credentials(case.settings)
     if not case.given_backend_url and not backends.is_running(url, auth):
         return skipped(f"none runs at {url}; `prelabel serve` starts it, --backend-url names it")
     begin = time.monotonic()

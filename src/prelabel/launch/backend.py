@@ -4,7 +4,7 @@ import base64
 import io
 import sysconfig
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,6 @@ from PIL import Image
 from prelabel.errors import LoginRefused, ModelError, OperatorError
 from prelabel.launch.label_studio import host_and_port
 from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, port_is_taken
-from prelabel.settings import Settings
 
 NAME = "prelabel backend"
 PROJECT = "warm-up"
@@ -147,28 +146,6 @@ def plain_picture() -> bytes:
     drawn = io.BytesIO()
     Image.radial_gradient("L").resize((1280, 720)).convert("RGB").save(drawn, "JPEG")
     return drawn.getvalue()
-
-
-def credentials(settings: Settings) -> httpx2.Auth | None:
-    """What the backend asks for: a user and password or a token, where the settings have them."""
-    if settings.basic_auth_user:
-        password = settings.basic_auth_pass.get_secret_value()
-        return httpx2.BasicAuth(settings.basic_auth_user, password)
-    token = settings.api_token.get_secret_value()
-    return _Bearer(token) if token else None
-
-
-class _Bearer(httpx2.Auth):
-    """Signs requests with a token."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    def auth_flow(
-        self, request: httpx2.Request
-    ) -> Generator[httpx2.Request, httpx2.Response, None]:
-        request.headers["Authorization"] = f"Bearer {self._token}"
-        yield request
 
 
 def _ask(client: httpx2.Client, method: str, path: str, body: object = None) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+from prelabel.assembly.credentials import credentials
 from prelabel.launch import backend, label_studio
 from prelabel.launch.processes import Child, ending_on_signals, watch
 from prelabel.settings import Settings
@@ -45,7 +46,7 @@ def keep_up(studio: Studio, settings: Settings, picture: bytes | None, say: Say)
         try:
             children = [*_label_studio(studio, settings, started, say)]
             children += _backend(studio, settings, started, say)
-            auth = backend.credentials(settings)
+            auth = credentials(settings)
             warm = backend.warm_up(
                 studio.backend_url, picture or backend.plain_picture(), auth=auth
             )
@@ -84,7 +85,7 @@ def _label_studio(studio: Studio, settings: Settings, started: ExitStack, say: S
 
 
 def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -> list[Child]:
-    if backend.is_running(studio.backend_url, backend.credentials(settings)):
+    if backend.is_running(studio.backend_url, credentials(settings)):
         say(f"backend: already at {studio.backend_url}")
         return []
     login = settings.label_studio_username

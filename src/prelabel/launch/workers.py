@@ -10,7 +10,7 @@ from threading import Event
 
 import structlog
 
-from prelabel import assembly
+from prelabel.assembly.jobs import runners_of_worker
 from prelabel.errors import PrelabelError
 from prelabel.launch.processes import ending_on_signals, undisturbed
 from prelabel.logs import configure
@@ -40,13 +40,13 @@ def run(settings: Settings) -> None:
         _work(settings)
     else:
         # What is wrong with the settings is said once, and here.
-        assembly.runners_of_worker(settings)
+        runners_of_worker(settings)
         _keep_up(settings.worker_processes)
 
 
 def _work(settings: Settings) -> None:
     """Do jobs in this process."""
-    runners = assembly.runners_of_worker(settings)
+    runners = runners_of_worker(settings)
     with ending_on_signals():
         try:
             for runner in runners:

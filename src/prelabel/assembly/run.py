@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from prelabel.assembly import (
+from prelabel.assembly.credentials import credentials
+from prelabel.assembly.parts import (
     DEFAULT_LABEL_STUDIO_URL,
     PATIENT_S,
     database,
@@ -34,7 +35,6 @@ from prelabel.labelstudio.config import LabelConfig, parse
 from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
 from prelabel.labelstudio_api.siblings import Siblings
-from prelabel.launch.backend import credentials
 from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Taught
 from prelabel.settings import Settings

@@ -1,0 +1,201 @@
+"""Builds what does the jobs, in a server as in a worker."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeAlias
+
+from prelabel.assembly.parts import (
+    database,
+    fetcher,
+    images,
+    is_signed_in,
+    label_studio,
+    predictors,
+)
+from prelabel.batch.push import Manners
+from prelabel.errors import SettingsError
+from prelabel.gathering import Access, Studio
+from prelabel.jobs.backfill import Backfill, Means
+from prelabel.jobs.learner import Learner
+from prelabel.jobs.retrieves import KIND as BACKFILL
+from prelabel.jobs.runner import make_runner
+from prelabel.jobs.training import KIND as TRAINING
+from prelabel.jobs.training import Training
+from prelabel.jobs.work import Runner, Work
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.session import Json, Observe, unobserved
+from prelabel.labelstudio_api.siblings import Siblings
+from prelabel.learning.sequence import Options
+from prelabel.media.references import Origin
+from prelabel.plan import Plan, Predictors, Taught
+from prelabel.predictors.base import Predictor
+from prelabel.runtime.batch_queue import BatchQueue
+from prelabel.runtime.batcher import Batcher
+from prelabel.runtime.clock import UNTIMED
+from prelabel.settings import Settings
+from prelabel.store.database import Database
+from prelabel.store.jobs import Jobs
+from prelabel.store.learned import LearnedVersions
+
+Teach: TypeAlias = Callable[[Plan, int, int], Plan]
+"""Gives a plan what was learnt, for a project's number and when it was made."""
+
+
+def runners_of_worker(settings: Settings) -> list[Runner]:
+    """What does the jobs of servers that share the database and the Redis; not begun yet.
+
+    Each kind has a runner and threads of its own: a training does not wait for hours of predicting.
+
+    Raises:
+        SettingsError: The settings name no Redis, or a database that cannot be opened.
+        MissingPackage: What speaks to Redis is not installed.
+    """
+    if not settings.redis_url:
+        raise SettingsError(
+            "REDIS_URL",
+            "is not set, so that servers do their jobs themselves",
+            "Set it here and where `prelabel serve` runs, or do without workers.",
+        )
+    opened = database(settings)
+    jobs, versions = Jobs(opened), LearnedVersions(opened)
+    does = work(settings, versions)
+    if is_signed_in(settings):
+        does[BACKFILL] = _backfill_of_worker(settings, opened, versions)
+    url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
+    return [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
+
+
+def work(
+    settings: Settings,
+    versions: LearnedVersions,
+    *,
+    learnt: Callable[[], None] = lambda: None,
+    observe: Observe = unobserved,
+) -> dict[str, Work]:
+    """What does each kind of job, in a server as in a worker.
+
+    Args:
+        settings: How to do it.
+        versions: Where what is learnt is kept.
+        learnt: Called when another version answers.
+        observe: Told of each request to Label Studio.
+    """
+    return {TRAINING: training(settings, versions, learnt=learnt, observe=observe)}
+
+
+def _backfill_of_worker(
+    settings: Settings, opened: Database, versions: LearnedVersions
+) -> Backfill:
+    """What does backfills, with models, images and learnt versions of its own."""
+    studio = label_studio(settings)
+    cache = images(settings, fetcher(settings).fetch, UNTIMED)
+    fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
+    found_by = queued(predictors(settings))
+    shared = Studio(cache, fetchers, Siblings(studio))
+    return backfill(settings, opened, studio, found_by, shared, teacher(settings, versions))
+
+
+def training(
+    settings: Settings,
+    versions: LearnedVersions,
+    *,
+    learnt: Callable[[], None] = lambda: None,
+    observe: Observe = unobserved,
+) -> Training:
+    """What trains the projects of the Label Studio in the settings."""
+    return Training(
+        versions,
+        label_studio(settings, observe=observe) if is_signed_in(settings) else None,
+        settings.label_studio_url,
+        options=Options(
+            settings.sequence_mode,
+            settings.sequence_k_neighbors,
+            settings.sequence_min_train_samples,
+        ),
+        default_box_pct=(
+            settings.sequence_default_box_width_pct,
+            settings.sequence_default_box_height_pct,
+        ),
+        learnt=learnt,
+    )
+
+
+def backfill(
+    settings: Settings,
+    opened: Database,
+    studio: LabelStudio,
+    found_by: Predictors,
+    shared: Studio,
+    teach: Teach,
+) -> Backfill:
+    """What does the backfills of the Label Studio in the settings.
+
+    Args:
+        settings: How Label Studio is treated.
+        opened: The database.
+        studio: Label Studio, signed in to.
+        found_by: What finds boxes and poses.
+        shared: Where images come from; backfills fetch them with threads of their own.
+        teach: Gives a plan what was learnt.
+    """
+    fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch-backfill")
+
+    def access(project: Json) -> Access:
+        return Access(
+            project.get("task_data_login") or None,
+            project.get("task_data_password") or None,
+            Origin(studio.url, studio.auth, settings.label_studio_aliases),
+        )
+
+    manners = Manners(
+        settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay
+    )
+    return Backfill(
+        Means(
+            opened,
+            Jobs(opened),
+            studio,
+            found_by,
+            teach,
+            replace(shared, fetchers=fetchers),
+            access,
+            manners,
+            settings.data_folder,
+        )
+    )
+
+
+def teacher(settings: Settings, versions: LearnedVersions) -> Teach:
+    """What teaches plans in a process that serves nothing: it asks the store each time."""
+    if not settings.sequence_learning_enabled:
+        return untaught
+    learner = Learner(versions, settings.label_studio_url)
+
+    def teach(plan: Plan, project: int, created: int) -> Plan:
+        learner.refresh()
+        known = learner.of(project, created)
+        return plan.taught(known and Taught(*known, settings.sequence_prefer_trained))
+
+    return teach
+
+
+def untaught(plan: Plan, _project: int, _created: int) -> Plan:
+    """The plan as it is, where nothing is learnt."""
+    return plan
+
+
+def queued(
+    found_by: Predictors, ran: Callable[[str, int, float], None] = lambda *_: None
+) -> Predictors:
+    """The same predictors with a queue in front of each, for the many callers of a server.
+
+    Args:
+        found_by: What finds boxes and poses.
+        ran: Told of each batch: the predictor's name, the number of images, the seconds.
+    """
+
+    def queue(predictor: Predictor) -> Batcher:
+        return Batcher(BatchQueue(predictor, lambda *batch: ran(predictor.name, *batch)))
+
+    return Predictors(queue(found_by.boxes), queue(found_by.poses))

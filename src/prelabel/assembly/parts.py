@@ -1,0 +1,134 @@
+"""Builds what servers, workers, batch runs and commands have in common: settings in, parts out."""
+
+from collections.abc import Callable
+
+from prelabel.errors import OperatorError, SettingsError
+from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.session import Observe, unobserved
+from prelabel.media.addresses import AddressPolicy
+from prelabel.media.cache import ImageCache
+from prelabel.media.decode import decode
+from prelabel.media.fetch import Fetcher
+from prelabel.media.limits import Limits
+from prelabel.media.references import ImageReference, shown
+from prelabel.plan import Predictors
+from prelabel.predictors import registry
+from prelabel.predictors.base import Predictor
+from prelabel.predictors.fallback import Fallback
+from prelabel.runtime.clock import Clock
+from prelabel.settings import Settings
+from prelabel.store.database import Database, open_database
+from prelabel.types import Image
+
+_MB = 1024 * 1024
+DEFAULT_LABEL_STUDIO_URL = "http://localhost:8080"
+PATIENT_S = 120.0
+"""Label Studio needs long for a page of tasks with all their keypoints."""
+
+
+def database(settings: Settings) -> Database:
+    """The database of jobs, learnt versions and runs; its tables are made where they are missing.
+
+    Raises:
+        SettingsError: It cannot be opened.
+    """
+    return open_database(settings.database_url.get_secret_value(), settings.data_folder)
+
+
+def predictors(settings: Settings) -> Predictors:
+    """What finds boxes and poses, each with a predictor behind it that is always there."""
+    return Predictors(
+        boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings),
+        poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings),
+    )
+
+
+def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor:
+    """A predictor by name, with one behind it that needs no weights from elsewhere."""
+    options = settings.options()
+    runs_embedded = {} if settings.backend == "openvino" else {"BACKEND": "onnxruntime"}
+    second = registry.create(last_resort, options | runs_embedded)
+    if name == last_resort:
+        return second
+    try:
+        return Fallback(registry.create(name, options), second)
+    except SettingsError:
+        raise
+    except OperatorError as error:
+        return Fallback.given_up(name, error, second)
+
+
+def limits(settings: Settings) -> Limits:
+    """What every image is held to."""
+    return Limits(
+        max_bytes=settings.max_image_mb * _MB,
+        max_pixels=int(settings.max_image_megapixels * 1e6),
+        fetch_timeout_s=settings.fetch_timeout_seconds,
+        connect_timeout_s=settings.fetch_connect_timeout_seconds,
+        max_redirects=settings.fetch_max_redirects,
+    )
+
+
+def fetcher(settings: Settings) -> Fetcher:
+    """Fetches the bytes of images."""
+    return Fetcher(
+        limits(settings),
+        AddressPolicy(settings.fetch_allowed_hosts),
+        settings.local_files_document_root,
+        verify_tls=settings.verify_ssl,
+    )
+
+
+def images(
+    settings: Settings,
+    fetch: Callable[[ImageReference], bytes],
+    clock: Clock,
+    keep: Callable[[Image], Image] = lambda image: image,
+) -> ImageCache:
+    """Decoded images.
+
+    Args:
+        settings: What they are held to, and how many are kept.
+        fetch: Gives the bytes of one.
+        clock: Times the stages "fetch" and "decode".
+        keep: Called with each decoded image; gives it back.
+    """
+    held_to = limits(settings)
+
+    def load_image(reference: ImageReference) -> Image:
+        with clock.busy("fetch"):
+            data = fetch(reference)
+        with clock.busy("decode"):
+            return keep(decode(data, shown(reference.uri), held_to))
+
+    return ImageCache(load_image, max_bytes=settings.image_cache_mb * _MB)
+
+
+def label_studio(
+    settings: Settings,
+    *,
+    timeout_s: float = PATIENT_S,
+    attempts: int = 4,
+    observe: Observe = unobserved,
+) -> LabelStudio:
+    """A client of the Label Studio in the settings, signed in as they say.
+
+    Raises:
+        SettingsError: They name neither a token nor a login.
+    """
+    return LabelStudio(
+        settings.label_studio_url or DEFAULT_LABEL_STUDIO_URL,
+        token=settings.label_studio_api_key.get_secret_value() or None,
+        username=settings.label_studio_username or None,
+        password=settings.label_studio_password.get_secret_value() or None,
+        timeout_s=timeout_s,
+        attempts=attempts,
+        verify=settings.verify_ssl,
+        observe=observe,
+    )
+
+
+def is_signed_in(settings: Settings) -> bool:
+    """Whether an address and a login of Label Studio are set."""
+    login = settings.label_studio_api_key or settings.label_studio_password
+    return bool(settings.label_studio_url and login)

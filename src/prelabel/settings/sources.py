@@ -1,0 +1,60 @@
+"""Where settings come from: flag > environment > `.env` > `prelabel.toml` > default."""
+
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import AliasChoices, ValidationError
+
+from prelabel.errors import SettingsError
+from prelabel.settings.fields import Settings
+
+
+def load(**flags: Any) -> Settings:
+    """Read the settings; flags that are not None go before every other source.
+
+    Raises:
+        SettingsError: A value cannot be used; the message names the setting.
+    """
+    given = {name: value for name, value in flags.items() if value is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
+        raise SettingsError(
+            name, first["msg"], "Correct it in the environment, .env or prelabel.toml."
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        thing = "prelabel.toml or .env"
+        raise SettingsError(thing, f"cannot be read ({error})", "Correct it.") from error
+
+
+def known_names() -> frozenset[str]:
+    """All names, in upper case, by which a setting may be given."""
+    names = set(Settings.model_fields)
+    for field in Settings.model_fields.values():
+        if isinstance(field.validation_alias, AliasChoices):
+            names |= {name for name in field.validation_alias.choices if isinstance(name, str)}
+    return frozenset(name.upper() for name in names)
+
+
+def given_names() -> frozenset[str]:
+    """All names, in upper case, that the environment, `.env` and `prelabel.toml` give."""
+    from dotenv import dotenv_values  # noqa: PLC0415 - as pydantic-settings does: few have a .env
+
+    toml = Path("prelabel.toml")
+    try:
+        tables = tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else {}
+    except tomllib.TOMLDecodeError:
+        tables = {}  # `load` is where this is an error
+    return frozenset(name.upper() for name in (*os.environ, *dotenv_values(".env"), *tables))
+
+
+def hand_down(settings: Mapping[str, Any]) -> None:
+    """Write values into the environment, for worker processes that read it anew."""
+    for name, value in settings.items():
+        if value is not None:
+            os.environ[name.upper()] = str(value)
