@@ -101,8 +101,8 @@ def test_what_is_shown_already_makes_no_other_learner(walking):
 
 
 def test_no_side_becomes_more_than_twice_the_longest_drawn(mark, frame):
-    sides = [20] * 11 + [60]
-    frames = [frame(5 * n, mark(100, size=(s, s))) for n, s in enumerate(sides)]
+    sides = dict.fromkeys([*range(0, 50, 5), 54], 20) | {55: 60}
+    frames = [frame(n, mark(100, size=(s, s))) for n, s in sides.items()]
     x1, y1, x2, y2 = taught(frames, mode="linear").at(FrameKey("clip", 60)).carried[0].mark.box_xyxy
     assert (x2 - x1, y2 - y1) == pytest.approx((120, 120), rel=1e-4)
 

@@ -203,8 +203,8 @@ class Carrier:
     def _sized(self, states: Floats, owners: Ints) -> Floats:
         """States (Q, 4) with sides that are not far from those drawn."""
         sides, starts = self._samples.states[:, 2:], self._samples.starts
-        low = np.minimum.reduceat(sides, starts) - np.log(MOST_GROWTH)
-        high = np.maximum.reduceat(sides, starts) + np.log(MOST_GROWTH)
+        low = np.minimum.reduceat(sides, starts) / MOST_GROWTH
+        high = np.maximum.reduceat(sides, starts) * MOST_GROWTH
         clamped = np.clip(states[:, 2:], low[owners], high[owners])
         return np.concatenate([states[:, :2], clamped], axis=1)
 

@@ -27,10 +27,15 @@ MEMORY = 16.0
 DOUBTFUL_IOU, PLAIN_IOU = 0.5, 0.6
 """Before any trial, one trial of each rule is taken for granted, with this IoU: a little more for
 the plain choice, which is the line between two samples, and the copy past an end."""
+HEAD_START = 0.15
+"""What the plain choice is ahead by before any trial, when rules are compared: at twice the gap,
+where trials are made, smoothing wins a little more often than at the gap itself."""
 MOST_LEVEL = 8
 """Nothing is tried at more than so many median distances; from there on, errors are scaled up."""
 MOST_TRIALS = 500
 """Of more samples, evenly spread ones are tried."""
+PLAIN = {False: "linear", True: "copy"}
+"""The plain choice between samples, and past an end."""
 ENOUGH_SAMPLES = 4
 """A trial in which less is to be seen, though the track has more, says nothing of the track."""
 STEEPEST = 2.0
@@ -89,7 +94,11 @@ class Prospects:
         self._per_side = per_side
         self._granted = {
             outside: np.array([PLAIN_IOU if name == plain else DOUBTFUL_IOU for name in rules])
-            for outside, plain in ((False, "linear"), (True, "copy"))
+            for outside, plain in PLAIN.items()
+        }
+        self._ahead = {
+            outside: np.array([HEAD_START if name == plain else 0.0 for name in rules])
+            for outside, plain in PLAIN.items()
         }
         self._kept: dict[tuple[bool, int], Trials] = {}
 
@@ -105,7 +114,7 @@ class Prospects:
             outside: Whether they lie past an end of their tracks, all of them or none.
 
         Returns:
-            (Q, R) the IoU of each rule at about this distance, by which rules are compared, and
+            (Q, R) by which rules are compared: their IoU at about this distance, and a head start;
             (Q, R) the IoU expected at just this distance.
         """
         near = np.abs(window.offsets[:, 0])
@@ -117,10 +126,11 @@ class Prospects:
             own = levels == level
             tried = self._tried(outside, level)
             trials = self._trials(outside, tried)
-            compared[own] = _local_means(trials, self._granted[outside], owners[own], rows[own])
+            means, weight = _local_means(trials, self._granted[outside], owners[own], rows[own])
+            compared[own] = means + self._ahead[outside] / weight
             growth = self._growth(outside, tried)
             closer = (asked[own] / trials.distance)[:, None] if trials.valid.any() else 1.0
-            odds = (1 / np.maximum(compared[own], 1e-3) - 1) * closer**growth
+            odds = (1 / np.maximum(means, 1e-3) - 1) * closer**growth
             expected[own] = 1 / (1 + odds)
         return compared, expected
 
@@ -191,13 +201,19 @@ class Prospects:
         return iou, valid, far
 
 
-def _local_means(trials: Trials, granted: Floats, owners: Ints, rows: Ints) -> Floats:
-    """The mean IoU (Q, R) of each rule around the samples `rows` of the tracks `owners`."""
+def _local_means(
+    trials: Trials, granted: Floats, owners: Ints, rows: Ints
+) -> tuple[Floats, Floats]:
+    """The mean IoU (Q, R) of each rule around the samples `rows` of the tracks `owners`.
+
+    And how many trials it is the mean of, (Q, 1).
+    """
     nearness = np.exp(-np.abs(trials.rows[None] - rows[:, None]) / MEMORY)
     nearness *= trials.valid & (trials.owners[None] == owners[:, None])
     others = (trials.counts.sum() - trials.counts[owners])[:, None]
     elsewhere = (trials.sums.sum(0) - trials.sums[owners]) / np.maximum(others, 1)
     siblings = np.minimum(others, SIBLINGS)
     total = nearness @ trials.iou + siblings * elsewhere + granted
-    means: Floats = total / (nearness.sum(1)[:, None] + siblings + 1)
-    return means
+    weight: Floats = nearness.sum(1)[:, None] + siblings + 1
+    means: Floats = total / weight
+    return means, weight

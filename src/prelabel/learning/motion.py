@@ -130,12 +130,12 @@ def answers(window: Window, weights: Floats, samples: Floats) -> Floats:
 
 
 def states(boxes_xyxy: Floats) -> Floats:
-    """Boxes (n, 4) as centre x, centre y, log width, log height, in which rules work."""
+    """Boxes (n, 4) as centre x, centre y, width, height, in which rules work."""
     sides = boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]
-    return np.concatenate([(boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, np.log(sides)], axis=1)
+    return np.concatenate([(boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2, sides], axis=1)
 
 
 def boxes(of_states: Floats) -> Floats:
-    """The boxes (n, 4) xyxy of states; the inverse of `states`."""
-    half = np.exp(of_states[:, 2:]) / 2
+    """The boxes (n, 4) xyxy of states; the inverse of `states`. A side that shrank away is 0."""
+    half = np.maximum(of_states[:, 2:], 0) / 2
     return np.concatenate([of_states[:, :2] - half, of_states[:, :2] + half], axis=1)
