@@ -5,7 +5,17 @@ import sys
 from pathlib import Path
 
 from prelabel.media.cache import CacheCounts
-from prelabel.server.gauges import OfCache, OfPredictors, OfRecords
+from prelabel.runtime.memory import MemoryCounts
+from prelabel.server.admission import Admission
+from prelabel.server.gauges import (
+    OfAdmission,
+    OfCache,
+    OfMachine,
+    OfMemory,
+    OfPredictors,
+    OfRecords,
+    OfState,
+)
 from prelabel.server.metrics import Metrics
 from prelabel.server.records import Recorded, Records
 
@@ -19,6 +29,10 @@ def table() -> str:
     metrics = Metrics()
     metrics.watch(OfCache(lambda: CacheCounts(0, 0, 0, 0)))
     metrics.watch(OfPredictors({}))
+    metrics.watch(OfAdmission(Admission().occupancy))
+    metrics.watch(OfMachine(Path()))
+    metrics.watch(OfMemory(MemoryCounts))
+    metrics.watch(OfState(str))
     records = Records(Recorded)
     metrics.watch(OfRecords(records))
     rows = [

@@ -1,6 +1,5 @@
 """What the checks look at, as a value, so that tests can make one up."""
 
-import os
 import re
 import shlex
 import shutil
@@ -12,13 +11,9 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from prelabel.predictors.sessions import usable_cores
+from prelabel.server.gauges import memory_limit_bytes
 from prelabel.settings import given_names
 
-_CONTAINER_LIMITS = (
-    Path("/sys/fs/cgroup/memory.max"),
-    Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"),
-)
-"""Where Linux writes what a container may use: control groups 2 and 1; "max" is no limit."""
 _TRIAL_TIMEOUT_S = 120.0  # torch alone takes half a minute from a cold disk
 
 
@@ -76,19 +71,13 @@ def this_machine() -> Machine:
         run=_run,
         free_bytes=lambda folder: shutil.disk_usage(folder).free,
         cores=usable_cores(),
-        memory_bytes=_memory_bytes(),
+        memory_bytes=memory_limit_bytes(),
     )
 
 
 def existing(place: Path) -> Path:
     """The place, or the nearest one above it that exists."""
     return next(one for one in (place.absolute(), *place.absolute().parents) if one.exists())
-
-
-def _memory_bytes() -> int:
-    physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    limits = [path.read_text().strip() for path in _CONTAINER_LIMITS if path.is_file()]
-    return min([physical, *(int(limit) for limit in limits if limit.isdecimal())])
 
 
 def _run(lines: str) -> Trial:

@@ -3,6 +3,7 @@
 import math
 import time
 from collections import deque
+from dataclasses import dataclass
 from threading import Lock
 from types import TracebackType
 from typing import Self
@@ -15,6 +16,23 @@ FOR_PERSONS = 0.1
 _RATE_FROM_TASKS, _RATE_OVER_TASKS = 16, 256
 _UNKNOWN_WAIT_S = 10
 _LONGEST_WAIT_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class Occupancy:
+    """What waits in a process, and the most that may.
+
+    Attributes:
+        tasks: Tasks that were taken and have no outcome yet.
+        most_tasks: MAX_QUEUED_TASKS.
+        held_bytes: Memory of the requests that were let in and are not answered.
+        most_bytes: MAX_QUEUED_MB, in bytes.
+    """
+
+    tasks: int
+    most_tasks: int
+    held_bytes: int
+    most_bytes: int
 
 
 class Admission:
@@ -38,6 +56,11 @@ class Admission:
     def waiting(self) -> int:
         """Tasks that were taken and have no outcome yet."""
         return self._tasks
+
+    def occupancy(self) -> Occupancy:
+        """How full it is now."""
+        with self._lock:
+            return Occupancy(self._tasks, self._most_tasks, self._bytes, self._most_bytes)
 
     def close(self) -> None:
         """Let nobody in any more, because the server ends."""
