@@ -4,7 +4,11 @@
 #   make demo GROUNDING_DINO=1   with the real text-prompted model (fetches its weights)
 #   make demo RTMLIB=1   with the pose models of RTMLib (fetches their weights)
 #   make test            lint, types, import rules, and all tests
+#   make test-api        the tests of the server's HTTP interface alone
 #   make dev-install     the environment that the tests need
+#   make up              Label Studio and prelabel in containers; PROD=1, GPU=1: as their files say
+#   make down            stop the containers; their data stays
+#   make logs            what the containers say, until Ctrl-C
 
 PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
@@ -28,13 +32,19 @@ DEMO_FLAGS += $(if $(GROUNDING_DINO),--boxes-predictor grounding-dino)
 DEMO_FLAGS += $(if $(RTMLIB),--poses-predictor rtmlib)
 DEMO_FLAGS += --label-studio $(STUDIO_VENV)/bin/label-studio
 
-.PHONY: demo test lint types dev-install
+# Compose is a plugin of docker, or, where that is missing, a program of its own.
+COMPOSE = $(shell docker compose version >/dev/null 2>&1 && echo docker compose || echo docker-compose)
+SITE = docker-compose$(if $(PROD),.prod)
+# None named where none is asked for: Compose then takes docker-compose.override.yml too.
+COMPOSE_FILES = $(if $(PROD)$(GPU),-f $(SITE).yml $(if $(GPU),-f $(SITE).gpu.yml))
+
+.PHONY: demo test test-api lint types dev-install up down logs
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 
 .PHONY: help
 help:
-	@sed -n '2,7s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '2,11s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 	@$(BIN)/prelabel demo $(DEMO_FLAGS)
@@ -46,16 +56,28 @@ test: $(DEV) $(LABEL_STUDIO) lint types
 	echo "artefacts: logs and screenshots of the tests are in $(ARTEFACTS)/"; \
 	exit $$status
 
+test-api: $(DEV)
+	@$(BIN)/python -m pytest tests/server
+
 lint: $(DEV)
 	@$(BIN)/ruff check --quiet --extend-exclude '.venv-*' .
 	@$(BIN)/ruff format --quiet --check --extend-exclude '.venv-*' .
-	@$(BIN)/shellcheck .envrc .ci/run scripts/*.sh
+	@$(BIN)/shellcheck .envrc .ci/run scripts/*.sh deploy/*/*.sh
 	@$(BIN)/lint-imports
 
 types: $(DEV)
 	@$(BIN)/mypy
 
 dev-install: $(DEV)
+
+up:
+	@$(COMPOSE) $(COMPOSE_FILES) up -d
+
+down:
+	@$(COMPOSE) $(COMPOSE_FILES) down
+
+logs:
+	@$(COMPOSE) $(COMPOSE_FILES) logs --follow --tail 100
 
 $(BIN)/python:
 	@echo "making $(VENV)"
