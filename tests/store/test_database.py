@@ -1,9 +1,10 @@
 """Opening the database: what is wrong with one that cannot be."""
 
 import pytest
+from sqlalchemy import text
 
 from prelabel.errors import SettingsError
-from prelabel.store.database import open_database
+from prelabel.store.database import LAYOUT, open_database
 
 
 def test_a_file_that_is_no_database_is_named_with_what_to_do(tmp_path):
@@ -24,3 +25,21 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path):
 def test_an_address_that_is_none_is_a_matter_of_settings(tmp_path, url):
     with pytest.raises(SettingsError, match="DATABASE_URL"):
         open_database(url, tmp_path)
+
+
+def test_a_database_of_a_newer_prelabel_is_left_alone(tmp_path):
+    opened = open_database("", tmp_path)
+    with opened.begin() as connection:
+        connection.execute(text(f"INSERT INTO layout VALUES ({LAYOUT + 1})"))
+    opened.dispose()
+    with pytest.raises(SettingsError, match="newer prelabel") as refused:
+        open_database("", tmp_path)
+    assert "Install that version again" in refused.value.next_step
+
+
+def test_a_database_says_once_how_it_is_laid_out(tmp_path):
+    for _ in range(2):
+        opened = open_database("", tmp_path)
+        with opened.begin() as connection:
+            assert list(connection.scalars(text("SELECT number FROM layout"))) == [LAYOUT]
+        opened.dispose()

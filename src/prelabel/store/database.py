@@ -1,12 +1,26 @@
 """The database: a SQLite file by default, PostgreSQL where an address is given.
 
-Each table stands in the module of the class that uses it; `metadata` knows them all.
+Each table stands in the module of the class that uses it; `metadata` knows them all. A database
+says by which layout its tables were made, so that no version of prelabel writes into tables that
+it does not know.
 """
 
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from sqlalchemy import Engine, MetaData, create_engine, event, func, select
+from sqlalchemy import (
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    MetaData,
+    Table,
+    create_engine,
+    event,
+    func,
+    insert,
+    select,
+)
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
@@ -14,6 +28,12 @@ from prelabel.errors import MissingPackage, SettingsError
 
 Database: TypeAlias = Engine
 metadata = MetaData()
+
+LAYOUT = 1
+"""The layout of the tables. Whoever changes a table that is in use raises it, and has
+`open_database` bring a database of the layout before to the new one."""
+
+_layout = Table("layout", metadata, Column("number", Integer, primary_key=True))
 
 _BUSY_S = 10.0
 """How long SQLite waits for another process that writes."""
@@ -30,7 +50,8 @@ def open_database(url: str, folder: Path) -> Engine:
         folder: Where the SQLite file lies; made where it is missing.
 
     Raises:
-        SettingsError: The address cannot be used, or the folder or the server cannot be reached.
+        SettingsError: The address cannot be used, the folder or the server cannot be reached, or
+            a newer prelabel has laid the tables out anew.
         MissingPackage: The driver for this kind of database is not installed.
     """
     address = url or f"sqlite:///{folder / 'prelabel.db'}"
@@ -70,11 +91,29 @@ def _make_tables(engine: Engine) -> None:
         with engine.begin() as connection:
             connection.execute(select(func.pg_advisory_xact_lock(_MAKES_TABLES)))
             metadata.create_all(connection)
+            _check_layout(connection)
         return
     try:
         metadata.create_all(engine)
     except DBAPIError:
         metadata.create_all(engine)
+    with engine.begin() as connection:
+        _check_layout(connection)
+
+
+def _check_layout(connection: Connection) -> None:
+    """Refuse a database that is laid out for a newer prelabel; mark one that is new."""
+    number = connection.scalar(select(func.max(_layout.c.number)))
+    if number is None:
+        connection.execute(
+            insert(_layout).prefix_with("OR IGNORE", dialect="sqlite"), {"number": LAYOUT}
+        )
+    elif number > LAYOUT:
+        raise SettingsError(
+            f"the database {connection.engine.url.render_as_string(hide_password=True)}",
+            f"was laid out by a newer prelabel ({number}; this one knows {LAYOUT})",
+            "Install that version again, or use another DATA_DIR or DATABASE_URL.",
+        )
 
 
 def _options(address: str) -> dict[str, Any]:
