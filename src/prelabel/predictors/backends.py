@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -166,6 +167,9 @@ class OpenVinoSession:
 
 def open_openvino(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
     """See `open_session`. Falls back to the CPU, with a reason, where the device does not work."""
+    # At its import OpenVINO tells Google Analytics of it, from a fork of this process. A module
+    # that is None counts as not installed; OpenVINO then does without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
     try:
         import openvino  # noqa: PLC0415 - optional and heavy
     except ImportError as error:

@@ -12,6 +12,7 @@ from prelabel.errors import ModelError, OutOfMemory, SettingsError
 from prelabel.predictors.download import refusal
 from prelabel.predictors.grounding_dino_options import weights_unavailable
 from prelabel.predictors.phrases import Reading
+from prelabel.predictors.sessions import usable_cores
 from prelabel.types import UInt8Array
 
 log = structlog.get_logger(__name__)
@@ -210,7 +211,8 @@ def open_network(
         device: "cpu", "cuda", "cuda:1", "mps".
         short_edge: Pixels of the shorter side after resizing.
         autocast: "on", "off", or "auto" where it is known to pay off.
-        threads: CPU threads for torch; None leaves its own choice.
+        threads: CPU threads for torch; None leaves its own choice, but in a container takes no
+            more than it has time for.
         local_only: Never ask the hub.
 
     Raises:
@@ -221,8 +223,7 @@ def open_network(
     import torch  # noqa: PLC0415 - heavy and optional
 
     _require_device(device)
-    if threads is not None:
-        torch.set_num_threads(threads)
+    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
     processor, model = _read(model_id, local_only=local_only)
     try:
         model = model.to(device).eval()
