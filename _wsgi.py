@@ -4,11 +4,14 @@ import atexit
 from threading import Thread
 
 from a2wsgi import ASGIMiddleware
+from uvicorn.middleware.proxy_headers import ProxyHeadersMiddleware
 
 from prelabel.assembly.server import app as make_app
+from prelabel.settings import load
 
 server = make_app()
 # A WSGI server tells an application neither that it begins nor that it ends.
 Thread(target=server.state.service.settle, name="settle", daemon=True).start()
 atexit.register(server.state.service.close)
-app = ASGIMiddleware(server)
+# gunicorn leaves it to the application who has called through a proxy; RATE_LIMIT counts callers.
+app = ASGIMiddleware(ProxyHeadersMiddleware(server, load().proxies))

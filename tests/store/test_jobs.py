@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from prelabel.errors import StoreUnavailable
-from prelabel.store.jobs import MOST_ATTEMPTS, Jobs
+from prelabel.store.jobs import MOST_ATTEMPTS, PART, Jobs, part_of
 
 LEASE_S = 20.0
 
@@ -337,3 +337,59 @@ def test_a_job_that_is_named_is_claimed_if_it_is_its_turn_and_no_other(jobs):
     assert named(second, "b") is None
     assert jobs.claim("b", ["training"], LEASE_S, job_id="0" * 32) is None
     assert claim(jobs).id == first.id
+
+
+@pytest.fixture
+def cut(jobs):
+    """A job at work with two parts, of which one is at work."""
+    jobs.submit("training", "ls#1")
+    whole = claim(jobs)
+    for name in ("1-10", "11-20"):
+        jobs.submit("training" + PART, part_of("ls#1", name))
+    part = jobs.claim("b", ["training" + PART], LEASE_S)
+    return whole, part
+
+
+def test_parts_are_known_by_their_whole_and_listed_nowhere_else(jobs, cut):
+    whole, part = cut
+    others = jobs.submit("training", "ls#10")
+    jobs.submit("training" + PART, part_of("ls#10", "1-10"))
+    assert {one.status for one in jobs.parts(whole)} == {"running", "queued"}
+    assert {one.project for one in jobs.parts(whole)} == {"ls#1|1-10", "ls#1|11-20"}
+    assert {one.id for one in jobs.recent()} == {whole.id, others.id}
+    jobs.forget([])
+    jobs.forget([part.id])
+    assert [one.status for one in jobs.parts(whole)] == ["queued"]
+    assert not jobs.renew(part.id, "b", LEASE_S, progress=0, message="")
+
+
+def test_a_cancelled_job_takes_its_parts_with_it_and_no_others(jobs, cut):
+    whole, part = cut
+    jobs.submit("backfill", "ls#1")
+    jobs.submit("backfill" + PART, part_of("ls#1", "1-10"))
+    assert jobs.cancel(whole.id)
+    assert jobs.parts(whole) == []
+    assert not jobs.finish(part.id, "b", {})
+    assert jobs.claim("b", ["backfill" + PART], LEASE_S) is not None
+    assert not jobs.cancel(whole.id)
+
+
+def test_a_job_is_held_by_its_owner_until_it_ends(jobs, cut):
+    whole, _ = cut
+    assert jobs.is_held(whole.id, "a")
+    assert not jobs.is_held(whole.id, "b")
+    jobs.cancel(whole.id)
+    assert not jobs.is_held(whole.id, "a")
+
+
+def test_a_job_whose_workers_get_somewhere_is_not_given_up(jobs, clock):
+    jobs.submit("training", "ls#1")
+    for number in range(2 * MOST_ATTEMPTS):
+        job = claim(jobs, f"worker-{number}")
+        jobs.got_somewhere(job.id, f"worker-{number}")
+        clock.now += LEASE_S + 1
+    for number in range(MOST_ATTEMPTS):
+        job = claim(jobs, f"last-{number}")
+        clock.now += LEASE_S + 1
+    assert job is None
+    assert jobs.recent()[0].status == "failed"

@@ -48,6 +48,11 @@ def test_another_process_finds_what_was_written_down(journal, open_again):
     assert Journal(open_again(), CAMPAIGN).counts() == {State.PREDICTED: 1, State.PUSHED: 1}
 
 
+def test_a_reason_with_what_a_database_refuses_is_kept_without_it(journal):
+    journal.fail([Failed(1, "ImageUnreachable", "a\0b \ud83d", retry=True)])
+    assert journal.failures(10) == [Failed(1, "ImageUnreachable", "ab ?", retry=True)]
+
+
 @pytest.mark.parametrize(
     "other",
     [

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from prelabel.store.journal import Campaign, Failed, Kept, State
-from prelabel.store.ledger import Ledger, Seen, forget, owing
+from prelabel.store.ledger import Ledger, Seen, failed_since, forget, owing
 
 CAMPAIGN = Campaign("http://studio.test", 7, "1700000000", "always@1")
 NEXT = Campaign("http://studio.test", 7, "1700000000", "always@1.seq1")
@@ -85,6 +85,52 @@ def test_a_failed_task_may_be_asked_again(ledger, clock):
     ledger.fail([Failed(1, "ImageMissing", "names no image", retry=False)])
     assert ledger.due(0, 10) == []
     assert ledger.claim([1], clock.now + 90) == {1}
+
+
+def test_what_is_due_is_cut_into_ranges_by_ids(ledger, clock):
+    ledger.claim(range(10, 100, 10), clock.now)
+    ledger.claim([200], clock.now + 90)
+    assert ledger.due(0, 3) == [10, 20, 30]
+    assert ledger.due(29, 10, last_id=50) == [30, 40, 50]
+    assert ledger.due(50, 10, last_id=50) == []
+    assert (ledger.number_left(0), ledger.number_left(50)) == (9, 4)
+
+
+def test_what_is_being_sent_is_not_made_anew_by_a_slower_worker(ledger, clock):
+    ledger.claim([1], clock.now)
+    ledger.keep([kept(1)])
+    ledger.sending([1])
+    ledger.keep([kept(1)])
+    assert ledger.counts() == {State.SENDING: 1}
+    ledger.pushed([1])
+    ledger.keep([kept(1)])
+    ledger.fail([Failed(1, "ImageUnreachable", "is gone", retry=False)])
+    assert ledger.counts() == {State.PUSHED: 1}
+
+
+def test_an_answer_that_is_still_being_stored_is_looked_at_later(ledger, clock):
+    ledger.claim([1, 2, 3], clock.now)
+    ledger.answered([1, 2], clock.now)
+    ledger.answered([3], clock.now + 90)
+    assert ledger.number_answered() == 2
+    ledger.look_later(15)
+    assert (ledger.number_answered(), ledger.next_due()) == (0, clock.now + 15)
+    clock.now += 15
+    assert ledger.due(0, 10) == [1, 2]
+
+
+def test_failures_are_told_since_a_time_with_whatever_their_reasons_hold(ledger, engine, clock):
+    def since(seconds):
+        found = failed_since(engine, CAMPAIGN.url, CAMPAIGN.project, seconds)
+        return [(failed.task_id, failed.reason) for failed in found]
+
+    ledger.claim([1, 2], clock.now)
+    ledger.fail([Failed(1, "ImageUnreachable", "a\0b \ud83d", retry=False)])
+    clock.now += 10
+    ledger.fail([Failed(2, "ImageUnreachable", "is gone", retry=False)])
+    assert since(clock.now - 10) == [(1, "ab ?"), (2, "is gone")]
+    assert since(clock.now) == [(2, "is gone")]
+    assert failed_since(engine, CAMPAIGN.url, 8, 0) == []
 
 
 def test_a_person_is_given_what_a_job_has_made_and_it_is_not_sent(ledger, clock):

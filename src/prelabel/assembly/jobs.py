@@ -13,10 +13,14 @@ from prelabel.assembly.parts import (
     label_studio,
     predictors,
 )
+from prelabel.assembly.remembering import memory, remembering
 from prelabel.batch.push import Manners
 from prelabel.errors import SettingsError
 from prelabel.gathering import Access, Studio
-from prelabel.jobs.backfill import Backfill, Means
+from prelabel.jobs.backfill import Backfill
+from prelabel.jobs.backfill_means import Means
+from prelabel.jobs.backfill_range import KIND as RANGE
+from prelabel.jobs.backfill_range import RangePrediction
 from prelabel.jobs.learner import Learner
 from prelabel.jobs.retrieves import KIND as BACKFILL
 from prelabel.jobs.runner import make_runner
@@ -37,6 +41,12 @@ from prelabel.settings import Settings
 from prelabel.store.database import Database
 from prelabel.store.jobs import Jobs
 from prelabel.store.learned import LearnedVersions
+
+_BACKFILLS_ALONE = 4
+"""Projects at a time in a server that does its jobs itself; they wait for ranges, most of all."""
+
+_RANGES_ALONE = 2
+"""Ranges at a time there: while one begins or ends, the model is busy with the other."""
 
 Teach: TypeAlias = Callable[[Plan, int, int], Plan]
 """Gives a plan what was learnt, for a project's number and when it was made."""
@@ -60,10 +70,12 @@ def runners_of_worker(settings: Settings) -> list[Runner]:
     opened = database(settings)
     jobs, versions = Jobs(opened), LearnedVersions(opened)
     does = work(settings, versions)
-    if is_signed_in(settings):
-        does[BACKFILL] = _backfill_of_worker(settings, opened, versions)
     url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
-    return [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
+    runners = [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
+    if is_signed_in(settings):
+        means = _means_of_worker(settings, opened, versions)
+        runners += backfill_runners(settings, means, threads=threads)
+    return runners
 
 
 def work(
@@ -84,16 +96,15 @@ def work(
     return {TRAINING: training(settings, versions, learnt=learnt, observe=observe)}
 
 
-def _backfill_of_worker(
-    settings: Settings, opened: Database, versions: LearnedVersions
-) -> Backfill:
-    """What does backfills, with models, images and learnt versions of its own."""
+def _means_of_worker(settings: Settings, opened: Database, versions: LearnedVersions) -> Means:
+    """What backfills work with where no server is, with models and images of their own."""
     studio = label_studio(settings)
     cache = images(settings, fetcher(settings).fetch, UNTIMED)
     fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
-    found_by = queued(predictors(settings))
+    found_by = remembering(predictors(settings), memory(settings), settings, queued)
     shared = Studio(cache, fetchers, Siblings(studio))
-    return backfill(settings, opened, studio, found_by, shared, teacher(settings, versions))
+    teach = teacher(settings, versions)
+    return backfill_means(settings, opened, studio, found_by, shared, teach)
 
 
 def training(
@@ -121,15 +132,32 @@ def training(
     )
 
 
-def backfill(
+def backfill_runners(settings: Settings, means: Means, *, threads: int = 0) -> list[Runner]:
+    """What does backfills and their ranges, or has them done; not begun yet.
+
+    Each has threads of its own: a backfill waits for its ranges.
+
+    Args:
+        settings: Where the Redis is.
+        means: What backfills work with.
+        threads: Jobs of each kind that are done here at a time where there is a Redis.
+    """
+    url, jobs = settings.redis_url.get_secret_value(), means.jobs
+    does_range = {RANGE: RangePrediction(means)}
+    ranges = make_runner(url, jobs, does_range, threads=threads, alone=_RANGES_ALONE)
+    does = {BACKFILL: Backfill(means, ranges.wake)}
+    return [ranges, make_runner(url, jobs, does, threads=threads, alone=_BACKFILLS_ALONE)]
+
+
+def backfill_means(
     settings: Settings,
     opened: Database,
     studio: LabelStudio,
     found_by: Predictors,
     shared: Studio,
     teach: Teach,
-) -> Backfill:
-    """What does the backfills of the Label Studio in the settings.
+) -> Means:
+    """What the backfills of the Label Studio in the settings work with.
 
     Args:
         settings: How Label Studio is treated.
@@ -151,18 +179,16 @@ def backfill(
     manners = Manners(
         settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay
     )
-    return Backfill(
-        Means(
-            opened,
-            Jobs(opened),
-            studio,
-            found_by,
-            teach,
-            replace(shared, fetchers=fetchers),
-            access,
-            manners,
-            settings.data_folder,
-        )
+    return Means(
+        opened,
+        Jobs(opened),
+        studio,
+        found_by,
+        teach,
+        replace(shared, fetchers=fetchers),
+        access,
+        manners,
+        settings.data_folder,
     )
 
 

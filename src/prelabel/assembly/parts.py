@@ -1,22 +1,23 @@
 """Builds what servers, workers, batch runs and commands have in common: settings in, parts out."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from prelabel.errors import OperatorError, SettingsError
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.session import Observe, unobserved
-from prelabel.media.addresses import AddressPolicy
+from prelabel.media.addresses import AddressPolicy, AddressRefused
 from prelabel.media.cache import ImageCache
-from prelabel.media.decode import decode
+from prelabel.media.decode import content_digest, decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.limits import Limits
-from prelabel.media.references import ImageReference, shown
+from prelabel.media.references import ImageReference, parse_url, shown
 from prelabel.plan import Predictors
 from prelabel.predictors import registry
 from prelabel.predictors.base import Predictor
 from prelabel.predictors.fallback import Fallback
 from prelabel.runtime.clock import Clock
-from prelabel.settings import Settings
+from prelabel.settings import Settings, hand_down
 from prelabel.store.database import Database, open_database
 from prelabel.types import Image
 
@@ -24,6 +25,11 @@ _MB = 1024 * 1024
 DEFAULT_LABEL_STUDIO_URL = "http://localhost:8080"
 PATIENT_S = 120.0
 """Label Studio needs long for a page of tasks with all their keypoints."""
+
+_QUIET = {"HF_HUB_DISABLE_TELEMETRY": "1", "DO_NOT_TRACK": "1"}
+"""What keeps libraries of models, not imported yet, from telling their makers what they do."""
+_OFFLINE = {"HF_HUB_OFFLINE": "1"}
+_THIS_MACHINE = ("localhost", "127.0.0.0/8", "::1")
 
 
 def database(settings: Settings) -> Database:
@@ -37,6 +43,7 @@ def database(settings: Settings) -> Database:
 
 def predictors(settings: Settings) -> Predictors:
     """What finds boxes and poses, each with a predictor behind it that is always there."""
+    hand_down(_QUIET | (_OFFLINE if settings.local_data_only else {}))
     return Predictors(
         boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings),
         poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings),
@@ -73,10 +80,27 @@ def fetcher(settings: Settings) -> Fetcher:
     """Fetches the bytes of images."""
     return Fetcher(
         limits(settings),
-        AddressPolicy(settings.fetch_allowed_hosts),
+        AddressPolicy(settings.fetch_allowed_hosts, settings.local_data_only),
         settings.local_files_document_root,
         verify_tls=settings.verify_ssl,
     )
+
+
+def require_named(settings: Settings, url: str) -> None:
+    """Refuse to send images to a server elsewhere that nobody named, where none may leave.
+
+    Raises:
+        SettingsError: LOCAL_DATA_ONLY is set, and the server is neither on this machine nor in
+            FETCH_ALLOWED_HOSTS.
+    """
+    parsed = parse_url(url)
+    if parsed is None or not settings.local_data_only:
+        return
+    named = AddressPolicy((*settings.fetch_allowed_hosts, *_THIS_MACHINE), local_only=True)
+    try:
+        named.require_named(parsed)
+    except AddressRefused as error:
+        raise SettingsError(f"backend {shown(url)}", error.cause, error.next_step) from error
 
 
 def images(
@@ -94,12 +118,14 @@ def images(
         keep: Called with each decoded image; gives it back.
     """
     held_to = limits(settings)
+    is_remembered = settings.prediction_store_mb > 0
 
     def load_image(reference: ImageReference) -> Image:
         with clock.busy("fetch"):
             data = fetch(reference)
         with clock.busy("decode"):
-            return keep(decode(data, shown(reference.uri), held_to))
+            image = keep(decode(data, shown(reference.uri), held_to))
+            return replace(image, digest=content_digest(data)) if is_remembered else image
 
     return ImageCache(load_image, max_bytes=settings.image_cache_mb * _MB)
 

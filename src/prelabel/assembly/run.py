@@ -15,7 +15,9 @@ from prelabel.assembly.parts import (
     fetcher,
     images,
     predictors,
+    require_named,
 )
+from prelabel.assembly.remembering import memory, remembering
 from prelabel.batch.backend import Backend
 from prelabel.batch.local import local
 from prelabel.batch.packing import Squeeze, first_picture
@@ -115,7 +117,7 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         access = _access(settings, studio, project)
         if backend is None:
             lesson = _lesson(settings, project, opened)
-            way = _here(settings, project, shared, access, lesson)
+            way = _here(settings, project, shared, access, lesson, stack)
         else:
             way = _elsewhere(settings, project, clock, shared, access, backend, stack)
         if not dry_run:
@@ -154,8 +156,13 @@ def _here(
     shared: Studio,
     access: Access,
     lesson: Taught | None,
+    stack: ExitStack,
 ) -> _Way:
-    plan, warnings = prepare(project, predictors(settings))
+    known = memory(settings)
+    if known:
+        stack.callback(known.close)
+    found_by = remembering(predictors(settings), known, settings)
+    plan, warnings = prepare(project, found_by)
     plan = plan.taught(lesson)
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     studio = replace(shared, ahead=max(shared.ahead, 4 * batch_size))
@@ -181,6 +188,7 @@ def _elsewhere(
     url: str,
     stack: ExitStack,
 ) -> _Way:
+    require_named(settings, url)
     squeeze = Squeeze(settings.remote_jpeg_quality, settings.remote_longest_side)
     backend = Backend(
         url,

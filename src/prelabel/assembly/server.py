@@ -5,7 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from prelabel.assembly.jobs import backfill, queued, untaught, work
+from prelabel.assembly.jobs import backfill_means, backfill_runners, queued, untaught, work
 from prelabel.assembly.parts import (
     database,
     fetcher,
@@ -14,13 +14,13 @@ from prelabel.assembly.parts import (
     label_studio,
     predictors,
 )
+from prelabel.assembly.remembering import memory, remembering
 from prelabel.errors import TaskError
 from prelabel.gathering import Studio
 from prelabel.jobs.learner import Learner
 from prelabel.jobs.requests import Trainings
-from prelabel.jobs.retrieves import KIND as BACKFILL
 from prelabel.jobs.retrieves import Retrieves
-from prelabel.jobs.runner import make_runner
+from prelabel.jobs.runner import Together, make_runner
 from prelabel.jobs.work import Runner
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.session import Observe, unobserved
@@ -31,8 +31,9 @@ from prelabel.media.references import ImageReference, Origin
 from prelabel.media.room import ImageRoom
 from prelabel.plan import Predictors
 from prelabel.server.admission import Admission
+from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
-from prelabel.server.gauges import OfCache
+from prelabel.server.gauges import OfCache, OfMachine, OfMemory
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
 from prelabel.server.service import Service
@@ -68,7 +69,13 @@ def service(settings: Settings) -> Service:
     room = ImageRoom((settings.max_queued_mb + settings.image_cache_mb) * _MB)
     cache = images(settings, _counted(fetcher(settings), metrics), metrics, room.keep)
     metrics.watch(OfCache(cache.counts))
-    found_by = queued(predictors(settings), metrics.ran)
+    metrics.watch(OfMachine(settings.data_folder))
+    known = memory(settings)
+    found_by = remembering(
+        predictors(settings), known, settings, lambda found_by: queued(found_by, metrics.ran)
+    )
+    if known:
+        metrics.watch(OfMemory(known.counts))
     shared = Studio(
         images=cache,
         fetchers=ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch"),
@@ -86,6 +93,8 @@ def service(settings: Settings) -> Service:
         learning=taught,
         backfilling=_backfilling(settings, found_by, shared, taught, metrics.called),
         metrics=metrics,
+        afterwards=Afterwards(shared) if known and not is_signed_in(settings) else None,
+        closing=known.close if known else lambda: None,
     )
 
 
@@ -101,10 +110,9 @@ def _backfilling(
         return None
     opened, studio = database(settings), label_studio(settings, observe=observe)
     teach = taught.teach if taught else untaught
-    does = backfill(settings, opened, studio, found_by, shared, teach)
+    means = backfill_means(settings, opened, studio, found_by, shared, teach)
     # Trainings have a runner of their own, and do not wait for hours of predicting.
-    runner = make_runner(settings.redis_url.get_secret_value(), Jobs(opened), {BACKFILL: does})
-    return _of_server(settings, opened, runner)
+    return _of_server(settings, opened, Together(backfill_runners(settings, means)))
 
 
 def _of_server(settings: Settings, opened: Database, runner: Runner) -> Backfilling:

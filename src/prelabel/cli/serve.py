@@ -1,12 +1,24 @@
-"""`prelabel serve`: the ML backend."""
+"""`prelabel serve`: the HTTP server."""
 
-from typing import Annotated
+import ssl
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
+if TYPE_CHECKING:
+    from prelabel.settings import Settings
 
 GRACE_S = 12
 """Time for requests under way after SIGTERM; all in all the server is gone within 25 s, and
 orchestrators kill after 30 s."""
+
+KEEP_ALIVE_S = 75
+"""How long a connection waits for its next request; nginx uses one for up to 60 s."""
+
+CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""Those of TLS 1.2 that are still sound; TLS 1.3 has no others, and older versions are off."""
 
 
 def serve(
@@ -14,8 +26,10 @@ def serve(
     port: Annotated[int | None, typer.Option("--port", "-p", help="Port [9090].")] = None,
     workers: Annotated[int | None, typer.Option(help="Server processes [1].")] = None,
     log_level: Annotated[str | None, typer.Option(help="DEBUG, INFO, WARNING or ERROR.")] = None,
-    ssl_certfile: Annotated[str | None, typer.Option(help="Certificate, to serve HTTPS.")] = None,
-    ssl_keyfile: Annotated[str | None, typer.Option(help="Its private key.")] = None,
+    ssl_certfile: Annotated[
+        Path | None, typer.Option(help="Certificate, to serve HTTPS; read once, at the start.")
+    ] = None,
+    ssl_keyfile: Annotated[Path | None, typer.Option(help="Its private key.")] = None,
 ) -> None:
     """Serve predictions to Label Studio."""
     import uvicorn
@@ -28,8 +42,11 @@ def serve(
         "port": port,
         "workers": workers,
         "log_level": log_level,
+        "ssl_certfile": ssl_certfile,
+        "ssl_keyfile": ssl_keyfile,
     }
     settings = load(**flags)
+    encrypted = _encrypted(settings)
     hand_down(flags)
     configure(settings.log_level, settings.log_format)
     say(settings)
@@ -39,10 +56,49 @@ def serve(
         host=settings.bind_address,
         port=settings.port,
         workers=settings.workers,
+        http=_protocol(),
+        ws="none",
         log_config=None,
         access_log=False,
-        ssl_certfile=ssl_certfile,
-        ssl_keyfile=ssl_keyfile,
-        timeout_keep_alive=75,
+        server_header=False,
+        forwarded_allow_ips=settings.proxies,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=GRACE_S,
+        **encrypted,
     )
+
+
+def _protocol() -> Any:
+    """What reads requests: as fast as there is, and patient only within bounds."""
+    if find_spec("httptools") is None:
+        return "h11"  # bounds heads, but not how long they take
+
+    from prelabel.server.connections import Connection
+
+    return Connection
+
+
+def _encrypted(settings: "Settings") -> dict[str, Any]:
+    """What uvicorn needs to serve HTTPS; nothing where no certificate is set.
+
+    Raises:
+        SettingsError: The certificate and the key cannot be used together.
+    """
+    from prelabel.errors import SettingsError
+
+    certificate, key = settings.ssl_certfile, settings.ssl_keyfile
+    if certificate is None or key is None:
+        return {}
+    try:
+        # Without a password given, OpenSSL would ask the terminal for that of an encrypted key.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise SettingsError(
+            f"SSL_CERTFILE={certificate}, SSL_KEYFILE={key}",
+            f"they cannot be used ({error.strerror or error})"
+            if isinstance(error, OSError)
+            else f"they cannot be used ({error})",
+            "Give PEM files of a certificate and its own key, unencrypted, that the server may "
+            "read.",
+        ) from error
+    return {"ssl_certfile": str(certificate), "ssl_keyfile": str(key), "ssl_ciphers": CIPHERS}

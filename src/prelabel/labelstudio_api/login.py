@@ -48,7 +48,8 @@ def token_kind(token: str) -> TokenKind:
     Raises:
         LoginRefused: It is no token at all, or only a part of one.
     """
-    claims = _claims(token)
+    # One that was broken into lines would be quoted, whole, by the error of the HTTP library.
+    claims = _claims(token) if token.isascii() and token.isprintable() else {}
     if claims:
         personal = claims.get("token_type") == "refresh"
         return TokenKind.PERSONAL if personal else TokenKind.ACCESS

@@ -50,12 +50,15 @@ class AddressPolicy:
     Attributes:
         allowed: Host names, IP addresses and networks (CIDR) that may be fetched although they
             are not public. A host name allows whatever it resolves to.
+        local_only: Nothing else may be fetched, public or not, and no other name is looked up:
+            what a name server is asked leaves the machine too.
 
     Raises:
         SettingsError: An entry is none of the three.
     """
 
     allowed: tuple[str, ...] = ()
+    local_only: bool = False
     _hosts: frozenset[str] = field(init=False, repr=False, compare=False)
     _networks: tuple[Network, ...] = field(init=False, repr=False, compare=False)
 
@@ -93,6 +96,28 @@ class AddressPolicy:
                 "credentials in Label Studio.",
             )
 
+    def require_named(self, url: httpx2.URL, trusted: Collection[httpx2.Origin] = ()) -> None:
+        """Where nothing may leave the machine, refuse what is not named, before any look-up.
+
+        Args:
+            url: What is to be fetched.
+            trusted: Origins that are fetched wherever they are: Label Studio's own.
+
+        Raises:
+            AddressRefused: With the setting that would allow it.
+        """
+        if not self.local_only or self._names(url, trusted):
+            return
+        try:
+            listed = self._lists(_plain(ip_address(url.host)))
+        except ValueError:  # a name, or an odd spelling of an address, which nobody needs
+            listed = False
+        if not listed:
+            raise AddressRefused(
+                f"LOCAL_DATA_ONLY keeps data on this machine, and {url.host} is not named",
+                f"Set FETCH_ALLOWED_HOSTS={url.host} if data may go there.",
+            )
+
     def require(
         self, url: httpx2.URL, addresses: Sequence[str], trusted: Collection[httpx2.Origin] = ()
     ) -> None:
@@ -111,7 +136,7 @@ class AddressPolicy:
             AddressRefused: With the address and the setting that would allow it.
         """
         self.require_form(url)
-        if httpx2.Origin(url) in trusted or url.host.lower().rstrip(".") in self._hosts:
+        if self._names(url, trusted):
             return
         for text in addresses:
             address = _plain(ip_address(text))
@@ -120,6 +145,9 @@ class AddressPolicy:
                     f"{url.host} is at {address}, which is not a public address",
                     f"Set FETCH_ALLOWED_HOSTS={url.host} if images are kept there.",
                 )
+
+    def _names(self, url: httpx2.URL, trusted: Collection[httpx2.Origin]) -> bool:
+        return httpx2.Origin(url) in trusted or url.host.lower().rstrip(".") in self._hosts
 
     def _lists(self, address: Address) -> bool:
         return any(

@@ -23,13 +23,11 @@ def read_below(root: Path, name: str, limits: Limits, thing: str) -> bytes | Non
         ImageTooLarge: The file is over the limit.
     """
     try:
+        top = root.resolve(strict=True)
         path = (root / name).resolve(strict=True)
-        if not path.is_relative_to(root.resolve(strict=True)):
+        if not path.is_relative_to(top):
             return None
-        # Not every system has these flags; where they are, the path cannot be swapped for a
-        # symlink or a pipe between the check and the opening.
-        flags = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
-        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0) | flags)
+        descriptor = _opened(top, path)
     except (OSError, ValueError, RuntimeError):  # missing, NUL in the name, loop of symlinks
         return None
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -40,3 +38,25 @@ def read_below(root: Path, name: str, limits: Limits, thing: str) -> bytes | Non
     if len(data) > limits.max_bytes:
         raise limits.over_bytes(thing)
     return data
+
+
+def _opened(top: Path, path: Path) -> int:
+    """A descriptor of a file below a folder; both are free of symlinks, and stay it.
+
+    Between the check of a path and its opening, whoever may write below the folder could swap one
+    of its parts for a symlink. So each part is opened in the one before, following none. Not
+    every system has these flags.
+    """
+    flags = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOFOLLOW", 0)
+    if os.open not in os.supports_dir_fd:
+        return os.open(path, flags | getattr(os, "O_BINARY", 0))
+    *folders, file = path.relative_to(top).parts or (".",)
+    above = os.open(top, flags | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            inner = os.open(folder, flags | os.O_DIRECTORY, dir_fd=above)
+            os.close(above)
+            above = inner
+        return os.open(file, flags, dir_fd=above)
+    finally:
+        os.close(above)

@@ -25,6 +25,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 from prelabel.errors import ImageTooLarge, ImageUnreadable
 from prelabel.media.kinds import EXPORT
 from prelabel.media.limits import Limits
+from prelabel.media.workspace import Workspace
 from prelabel.types import UInt8Array
 
 log = structlog.get_logger(__name__)
@@ -43,6 +44,16 @@ FAST_MODES = frozenset({"L", "RGB", "RGBX"})
 NUMBER_MODES = frozenset({"F", "I"})
 """Modes whose values are measurements, with no white that would be known."""
 
+MOST_SCANS = 256
+"""Of a JPEG; cameras and programs write up to a dozen. A scan of a hundred bytes makes a decoder go
+over all pixels once more, so that a file within all other limits could keep it busy for hours."""
+
+BAND_PX = 256
+"""Rows that are converted at a time: the copies on the way are then small."""
+
+_workspace = Workspace(100_000_000)
+"""One for the process, as memory is."""
+
 
 def upright_rgb(data: bytes, kind: str, name: str, limits: Limits) -> UInt8Array:
     """Pixels (H, W, 3) of a file of a known kind.
@@ -56,9 +67,11 @@ def upright_rgb(data: bytes, kind: str, name: str, limits: Limits) -> UInt8Array
         _require_size(header.size, name, limits)
         if header.mode in NUMBER_MODES:
             raise ImageUnreadable(name, f"its pixels are numbers of mode {header.mode}", EXPORT)
+        if kind == "JPEG" and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
+            raise ImageUnreadable(name, f"it is made of {scans} scans, to no purpose", EXPORT)
         orientation = _orientation(header, data)
-        pixels = _decode(header, data)
-    return np.ascontiguousarray(_turned(pixels, orientation))
+        with _workspace.for_pixels(header.width * header.height):
+            return np.ascontiguousarray(_turned(_decode(header, data), orientation))
 
 
 def _require_size(size_wh: tuple[int, int], name: str, limits: Limits) -> None:
@@ -100,12 +113,21 @@ def _is_ordinary(header: ImageFile) -> bool:
 
 def _with_pillow(header: ImageFile) -> UInt8Array:
     header.load()
-    if header.mode.startswith("I;16"):  # Pillow would clip these to 255 instead of scaling them
-        grey = ((np.asarray(header).astype(np.uint32) + 128) // 257).astype(np.uint8)
+    width, height = header.size
+    rgb = np.empty((height, width, 3), np.uint8)
+    for top in range(0, height, BAND_PX):
+        bottom = min(top + BAND_PX, height)
+        rgb[top:bottom] = _as_rgb(header.crop((0, top, width, bottom)))
+    return rgb
+
+
+def _as_rgb(band: PillowImage.Image) -> UInt8Array:
+    if band.mode.startswith("I;16"):  # Pillow would clip these to 255 instead of scaling them
+        grey = ((np.asarray(band).astype(np.uint32) + 128) // 257).astype(np.uint8)
         return np.repeat(grey[..., None], 3, axis=2)
-    if header.has_transparency_data:
-        return _on_white(header.convert("RGBA"))
-    return np.asarray(header.convert("RGB"))
+    if band.has_transparency_data:
+        return _on_white(band.convert("RGBA"))
+    return np.asarray(band.convert("RGB"))
 
 
 def _on_white(rgba: PillowImage.Image) -> UInt8Array:

@@ -89,6 +89,7 @@ class PinnedTransport(httpx2.BaseTransport):
         """
         url = request.url
         self._policy.require_form(url)
+        self._policy.require_named(url, self._visit.trusted)
         port = httpx2.Origin(url).port or 0
         try:
             addresses = self._resolve(url.raw_host.decode("ascii"), port)

@@ -1,6 +1,7 @@
 """A predictor behind a queue: urgent callers first, images of several callers in one batch."""
 
 from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 from prelabel.predictors.base import Answer, Predictor
 from prelabel.runtime.batch_queue import BatchQueue, Waiting
@@ -73,6 +74,24 @@ class Batcher:
         return self._queue.answer(images, ask, self._caller)
 
 
+@runtime_checkable
+class Queued(Protocol):
+    """What else a predictor has that stands in front of a queue."""
+
+    def at(self, caller: Caller) -> Predictor:
+        """The same queue, in which this caller stands."""
+        ...
+
+    def waiting(self) -> Waiting | None:
+        """What stands in it now; None where there is no queue after all."""
+        ...
+
+
 def at(predictor: Predictor, caller: Caller) -> Predictor:
     """The predictor as a caller sees it: in its turn where there is a queue, else at once."""
-    return predictor.at(caller) if isinstance(predictor, Batcher) else predictor
+    return predictor.at(caller) if isinstance(predictor, Queued) else predictor
+
+
+def waiting(predictor: Predictor) -> Waiting | None:
+    """What waits for a predictor; None where it has no queue."""
+    return predictor.waiting() if isinstance(predictor, Queued) else None

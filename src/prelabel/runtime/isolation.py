@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from prelabel.errors import ModelError, OperatorError, PrelabelError
+from prelabel.errors import ModelError, OperatorError, OutOfMemory, PrelabelError
 from prelabel.predictors.base import Answer
 from prelabel.types import Image
 
@@ -34,9 +34,19 @@ def answer_each(predict: Callable[[Sequence[Image]], Answer], images: Sequence[I
             log.info("batch_halved", images=len(images), reason=type(error).__name__)
             halves = images[:half], images[half:]
             return [entry for one in halves for entry in answer_each(predict, one)]
-        named = error if isinstance(error, PrelabelError) else defect(images[0].name, error)
+        named = error if isinstance(error, PrelabelError) else _named(images[0].name, error)
         return [named.with_traceback(None)]  # which would keep the image for as long as the error
     return answer
+
+
+def _named(thing: str, error: BaseException) -> ModelError:
+    if isinstance(error, MemoryError):  # of the machine; it says nothing against the image
+        return OutOfMemory(
+            thing,
+            "the machine has no memory left for it",
+            "Try again when it does less, or give it more.",
+        )
+    return defect(thing, error)
 
 
 def defect(thing: object, error: BaseException) -> ModelError:

@@ -40,6 +40,9 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         version=__version__,
         description="ML backend for Label Studio.",
         lifespan=lifespan,
+        # These pages have a browser fetch their scripts from elsewhere.
+        docs_url=None if settings.local_data_only else "/docs",
+        redoc_url=None if settings.local_data_only else "/redoc",
     )
     app.state.service = service
     app.include_router(routes(service))
@@ -58,6 +61,9 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
         max_body_mb=settings.max_body_mb,
         answered=service.metrics.answered,
         began=service.metrics.began,
+        origins=settings.cors_origins,
+        hosts=settings.allowed_hosts if settings.for_this_machine else None,
+        proxied="*" in settings.forwarded_allow_ips,
     )
     if settings.cors_origins:  # outermost, because a preflight request carries no password
         app.add_middleware(

@@ -26,5 +26,7 @@ def refuse_foreign_pages(request: Request) -> None:
         own = origin is None or urlsplit(origin).netloc == request.headers.get("host")
     if not own:
         raise ForeignPage(
-            "request", "was sent by a page of another site", "Use the button on the status page."
+            "request",
+            "was sent by a page of another site",
+            "Use the button on the status page, or name the page's origin in CORS_ORIGINS.",
         )

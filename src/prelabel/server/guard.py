@@ -1,20 +1,34 @@
-"""What every request passes first: its id, the password, the rate limit, the size limit."""
+"""What every request passes first: its id, where it comes from, the password, the limits."""
 
 import base64
 import hmac
+import ipaddress
 import math
 import re
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
 
 import structlog
-from starlette.requests import ClientDisconnect
+from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from prelabel.errors import BodyTooLarge, NotAuthenticated, PrelabelError, TooManyRequests
+from prelabel.errors import (
+    BodyTooLarge,
+    ForeignPage,
+    NotAuthenticated,
+    PrelabelError,
+    TooManyRequests,
+)
+from prelabel.server.foreign import refuse_foreign_pages
 from prelabel.server.problems import defect, problem
+
+if TYPE_CHECKING:
+    from limits import RateLimitItem
+    from limits.strategies import MovingWindowRateLimiter
 
 log = structlog.get_logger("prelabel.server")
 
@@ -23,6 +37,16 @@ OPEN_PATHS = frozenset({"/live", "/ready"})
 
 NEVER_LIMITED = frozenset({"/health", "/versions", "/live", "/ready"})
 """Label Studio repeats these on a 429 and waits inside a person's click meanwhile."""
+
+WRONG_LOGINS = "60/minute"
+"""How many a caller may send; then none of its requests is looked at for a while. A Label Studio
+that was given a wrong password stays below."""
+
+_HERE_ONLY = (".home.arpa", ".internal", ".local", ".localhost", ".test")
+"""Ends of names that nobody can register (RFC 6761, 6762, 8375; ICANN for `.internal`)."""
+
+_ASKING = frozenset({"GET", "HEAD", "OPTIONS"})
+"""Methods that change nothing."""
 
 HUNG_UP = 499
 """What metrics call a request whose caller went away while sending it, after nginx."""
@@ -74,6 +98,10 @@ class Guard:
         credentials: What a caller must show.
         rate_limit: In the words of the `limits` library, for example "600/minute"; "" for none.
         max_body_mb: Largest request body.
+        origins: Origins whose pages may send what changes something; "*" for all.
+        hosts: Names that a server without a password goes by, beside those of this machine;
+            None for any name.
+        proxied: Whether each caller is a proxy whose word of its own caller is believed.
         answered: Called with route, status and seconds of each request.
         began: Called before each request.
     """
@@ -87,20 +115,32 @@ class Guard:
         max_body_mb: int,
         answered: Callable[[str, int, float], None],
         began: Callable[[], None] = lambda: None,
+        origins: Collection[str] = (),
+        hosts: Collection[str] | None = None,
+        proxied: bool = False,
     ) -> None:
         self._app = app
         self._credentials = credentials
-        self._wait_for = _rate_limiter(rate_limit)
+        self._origins = origins
+        self._hosts = hosts
+        self._proxied = proxied
+        self._rate = _Rate(rate_limit) if rate_limit else None
+        self._wrong_logins = _Rate(WRONG_LOGINS)
         self._max_body = max_body_mb * _MB
         self._answered = answered
         self._began = began
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
+        if scope["type"] == "websocket":  # none of ours, and nobody asked for its password
+            await send({"type": "websocket.close", "code": 1008})
+            return
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         headers = dict(scope["headers"])
+        if self._proxied:
+            _believe_proxy(scope, headers)
         request_id = _request_id(headers.get(b"x-request-id", b""))
         scope["request_id"] = request_id
         started, status, answering = time.perf_counter(), 500, False
@@ -132,25 +172,48 @@ class Guard:
 
     def _check(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
         by_path = self._strip_secret_path(scope)
-        path = scope["path"]
+        path, caller = scope["path"], _caller(scope)
         if self._credentials.required and not by_path and path not in OPEN_PATHS:
-            header = headers.get(b"authorization", b"").decode("latin-1")
-            if not self._credentials.accept(header):
-                raise NotAuthenticated(
-                    "credentials",
-                    "are missing or wrong",
-                    "Give the user and password, or the token, that the server was started with.",
-                )
-        client = scope.get("client") or ("",)
-        if self._wait_for is not None and path not in NEVER_LIMITED:
-            wait_s = self._wait_for(client[0])
-            if wait_s:
-                raise TooManyRequests(
-                    "caller", "is over the rate limit", f"Wait {wait_s} s and try again."
-                ).after(wait_s)
+            self._check_login(headers.get(b"authorization", b"").decode("latin-1"), caller)
+        if self._rate is not None and path not in NEVER_LIMITED:
+            _put_off(self._rate.count(caller), "is over the rate limit")
+        self._check_sender(scope, headers)
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise self._too_large()
+
+    def _check_login(self, header: str, caller: str) -> None:
+        _put_off(self._wrong_logins.wait_s(caller), "has sent too many wrong passwords")
+        if self._credentials.accept(header):
+            return
+        if header:  # one that shows nothing, as webhooks do, does not guess
+            self._wrong_logins.count(caller)
+        raise NotAuthenticated(
+            "credentials",
+            "are missing or wrong",
+            "Give the user and password, or the token, that the server was started with.",
+        )
+
+    def _check_sender(self, scope: Scope, headers: dict[bytes, bytes]) -> None:
+        """Refuse what a page of another site makes a browser on this machine send.
+
+        Such a page needs no way to this server of its own: the browser has one. It can send
+        without reading the answer, and, where its own name suddenly leads here (DNS rebinding),
+        read it too.
+        """
+        host = headers.get(b"host", b"").decode("latin-1")
+        if self._hosts is not None and not self._credentials.required:
+            name = _host_name(host)
+            if not _is_own_name(name) and name not in self._hosts:
+                raise ForeignPage(
+                    f"host name {name[:100]!r}",
+                    "is none that this server goes by",
+                    "Call it by its address, set a password, or name it in ALLOWED_HOSTS.",
+                )
+        origin = headers.get(b"origin", b"").decode("latin-1")
+        allowed = "*" in self._origins or origin in self._origins
+        if scope["method"] not in _ASKING and not allowed:
+            refuse_foreign_pages(Request(scope))
 
     def _strip_secret_path(self, scope: Scope) -> bool:
         """Whether the path begins with the secret; it is taken off, so that routes match."""
@@ -205,19 +268,77 @@ def _request_id(given: bytes) -> str:
     return text if _REQUEST_ID.fullmatch(text) else uuid.uuid4().hex
 
 
-def _rate_limiter(rate_limit: str) -> Callable[[str], int] | None:
-    """A function that counts a caller's request and says how many seconds it came too early."""
-    if not rate_limit:
-        return None
-    from limits import parse  # noqa: PLC0415 - only where a limit is set
-    from limits.storage import MemoryStorage  # noqa: PLC0415
-    from limits.strategies import MovingWindowRateLimiter  # noqa: PLC0415
+def _believe_proxy(scope: Scope, headers: dict[bytes, bytes]) -> None:
+    """Put the proxy's caller in the proxy's place.
 
-    limit, window = parse(rate_limit), MovingWindowRateLimiter(MemoryStorage())
+    It is the last that the header names: proxies append, and what stands before it is what the
+    caller wrote himself.
+    """
+    last = headers.get(b"x-forwarded-for", b"").decode("latin-1").rpartition(",")[2].strip()
+    try:
+        ipaddress.ip_address(last)
+    except ValueError:
+        return
+    scope["client"] = (last, 0)
 
-    def wait_s(caller: str) -> int:
-        if window.hit(limit, caller):
+
+def _caller(scope: Scope) -> str:
+    """Who is counted as one: an IPv4 address, or the 64 bits that a whole IPv6 network shares."""
+    host = str((scope.get("client") or ("",))[0])
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:  # a socket of this machine has none
+        return host
+    if isinstance(address, ipaddress.IPv6Address):
+        mapped = address.ipv4_mapped
+        return str(mapped or ipaddress.IPv6Network((int(address) >> 64 << 64, 64)))
+    return host
+
+
+def _host_name(host: str) -> str:
+    """The name in a `Host` header, without its port."""
+    name = host.partition("]")[0] + "]" if host.startswith("[") else host.partition(":")[0]
+    return name.lower().rstrip(".")
+
+
+def _is_own_name(name: str) -> bool:
+    """Whether no name server outside could have led a browser here by this name."""
+    if "." not in name or name.endswith(_HERE_ONLY):
+        return True
+    try:
+        ipaddress.ip_address(name.strip("[]"))
+    except ValueError:
+        return False
+    return True
+
+
+def _put_off(wait_s: int, why: str) -> None:
+    if wait_s:
+        raise TooManyRequests("caller", why, f"Wait {wait_s} s and try again.").after(wait_s)
+
+
+class _Rate:
+    """How often each caller may come, in the words of the `limits` library."""
+
+    def __init__(self, rate: str) -> None:
+        self._rate = rate
+
+    def count(self, caller: str) -> int:
+        """Count a caller; how many whole seconds it came too early, 0 where it did not."""
+        limit, window = self._limit
+        return 0 if window.hit(limit, caller) else max(1, self.wait_s(caller))
+
+    def wait_s(self, caller: str) -> int:
+        """How many whole seconds a caller would come too early now."""
+        limit, window = self._limit
+        if window.test(limit, caller):
             return 0
         return max(1, math.ceil(window.get_window_stats(limit, caller).reset_time - time.time()))
 
-    return wait_s
+    @cached_property
+    def _limit(self) -> "tuple[RateLimitItem, MovingWindowRateLimiter]":
+        from limits import parse  # noqa: PLC0415 - only where something is limited
+        from limits.storage import MemoryStorage  # noqa: PLC0415
+        from limits.strategies import MovingWindowRateLimiter  # noqa: PLC0415
+
+        return parse(self._rate), MovingWindowRateLimiter(MemoryStorage())

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import (
     AliasChoices,
@@ -13,14 +13,12 @@ from pydantic import (
 )
 from pydantic_settings import (
     BaseSettings,
-    NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
 
-Words = Annotated[tuple[str, ...], NoDecode]
-"""A list written with commas."""
+from prelabel.settings.kinds import Addresses, Folder, Rate, Step, Token, Words
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -51,19 +49,30 @@ class Settings(BaseSettings):
     log_format: Literal["console", "json"] = Field("console", description="How it is logged.")
     basic_auth_user: str = Field("", description="User that callers must give; empty for none.")
     basic_auth_pass: SecretStr = Field(SecretStr(""), description="Password that goes with it.")
-    api_token: SecretStr = Field(
+    api_token: Token = Field(
         SecretStr(""), description="Token that callers may give as `Authorization: Bearer`."
     )
-    secret_path: SecretStr = Field(
+    secret_path: Step = Field(
         SecretStr(""),
         description="Path prefix that stands for the password, for webhooks that carry none: "
         "with `s3cret`, attach `http://host:9090/s3cret`.",
     )
     cors_origins: Words = Field((), description="Origins whose pages may call; `*` for all.")
-    rate_limit: str = Field(
+    rate_limit: Rate = Field(
         "", description="Requests per caller, such as `600/minute`; empty for no limit."
     )
     max_body_mb: int = Field(256, ge=1, description="Largest request body, in MB.")
+    allowed_hosts: Words = Field(
+        (), description="Names besides `localhost` that a server without a password goes by."
+    )
+    forwarded_allow_ips: Addresses = Field(
+        ("127.0.0.1", "::1"),
+        description="Proxies whose `X-Forwarded-For` is believed; `*` for all.",
+    )
+    ssl_certfile: Path | None = Field(
+        None, description="Certificate, with its chain, to serve HTTPS (PEM)."
+    )
+    ssl_keyfile: Path | None = Field(None, description="Its private key, not encrypted (PEM).")
     predict_deadline_seconds: float = Field(
         85.0,
         gt=0,
@@ -98,7 +107,12 @@ class Settings(BaseSettings):
     )
 
     # Images
-    local_files_document_root: Path | None = Field(
+    local_data_only: bool = Field(
+        False,
+        description="Whether nothing leaves this machine but to `LABEL_STUDIO_URL` and "
+        "`FETCH_ALLOWED_HOSTS`: no other image is fetched, no model is downloaded.",
+    )
+    local_files_document_root: Folder | None = Field(
         None,
         validation_alias=_named(
             "local_files_document_root", "label_studio_local_files_document_root"
@@ -216,6 +230,12 @@ class Settings(BaseSettings):
         description="Database of jobs, learnt versions and runs, such as "
         "`postgresql+psycopg://user:password@host/prelabel`; unset: a SQLite file in `DATA_DIR`.",
     )
+    prediction_store_mb: int = Field(
+        256,
+        ge=0,
+        description="Findings kept in the database, so that no model looks at an image twice, in "
+        "MB; 0 keeps none.",
+    )
     redis_url: SecretStr = Field(
         SecretStr(""),
         description="Redis of the jobs, such as `redis://:password@host:6379/0`: they are then "
@@ -249,13 +269,6 @@ class Settings(BaseSettings):
     # All models
     allow_downloads: bool = Field(True, description="Whether model weights may be fetched.")
 
-    @field_validator("cors_origins", "label_studio_aliases", "fetch_allowed_hosts", mode="before")
-    @classmethod
-    def _split(cls, value: object) -> object:
-        if isinstance(value, str):
-            return tuple(word.strip() for word in value.split(",") if word.strip())
-        return value
-
     @field_validator("log_level", mode="before")
     @classmethod
     def _upper(cls, value: object) -> object:
@@ -267,35 +280,28 @@ class Settings(BaseSettings):
         words = {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}
         return words.get(value.lower(), value) if isinstance(value, str) else value
 
-    @field_validator("secret_path")
-    @classmethod
-    def _is_one_step(cls, value: SecretStr) -> SecretStr:
-        if "/" in value.get_secret_value().strip("/"):
-            raise ValueError("must be one step of a path, without a slash inside")
-        return value
-
-    @field_validator("local_files_document_root")
-    @classmethod
-    def _is_folder(cls, value: Path | None) -> Path | None:
-        if value is not None and not value.is_dir():
-            raise ValueError(f"there is no folder {value}; mount it, or leave the setting out")
-        return value
-
-    @field_validator("rate_limit")
-    @classmethod
-    def _is_rate(cls, value: str) -> str:
-        if value:
-            from limits import parse  # noqa: PLC0415 - only where a limit is set
-
-            parse(value)
-        return value
-
     @model_validator(mode="after")
     def _has_whole_login(self) -> Self:
         if bool(self.basic_auth_user) != bool(self.basic_auth_pass.get_secret_value()):
             raise ValueError(
                 "BASIC_AUTH_USER and BASIC_AUTH_PASS go together; with one of them nobody is asked"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _has_whole_certificate(self) -> Self:
+        if (self.ssl_certfile is None) != (self.ssl_keyfile is None):
+            raise ValueError(
+                "SSL_CERTFILE and SSL_KEYFILE go together; with one of them nothing is encrypted"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _keeps_data_here(self) -> Self:
+        if self.local_data_only:
+            if not self.label_studio_url:  # else whoever calls could say that he is Label Studio
+                raise ValueError("LOCAL_DATA_ONLY needs LABEL_STUDIO_URL: name the one it may ask")
+            self.__dict__["allow_downloads"] = False
         return self
 
     @field_validator("label_studio_url")
@@ -327,7 +333,17 @@ class Settings(BaseSettings):
             or self.api_token.get_secret_value()
             or self.secret_path.get_secret_value()
         )
-        return self.bind_address not in _LOOPBACK and not protected
+        return not self.for_this_machine and not protected
+
+    @property
+    def proxies(self) -> list[str]:
+        """Addresses and networks of proxies; `*` is left out, the guard knows what it means."""
+        return [entry for entry in self.forwarded_allow_ips if entry != "*"]
+
+    @property
+    def for_this_machine(self) -> bool:
+        """Whether only programs on this machine can reach the backend."""
+        return self.bind_address in _LOOPBACK
 
     @property
     def data_folder(self) -> Path:

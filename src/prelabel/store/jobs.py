@@ -1,5 +1,8 @@
 """The table of jobs: what is to be done in the background, by whom, and how far it is.
 
+A large job may be done in parts, by several workers beside each other. A part is a job as any
+other, of a kind and a project whose names begin with those of the whole.
+
 It works for several processes on one SQLite file and for many machines on one PostgreSQL: every
 step is a single conditional write, and two unique indexes hold what must never be, two jobs of
 one kind and project waiting, or two running. Whoever works on a job holds a lease and renews it;
@@ -43,12 +46,19 @@ from sqlalchemy import (
 from sqlalchemy.exc import IntegrityError
 
 from prelabel.store.database import metadata
+from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
 
 Status = Literal["queued", "running", "done", "failed", "cancelled"]
 
 MOST_ATTEMPTS = 3
-"""After so many workers that did not come back, a job counts as what kills them."""
+"""After so many workers in a row that got nowhere and did not come back, a job kills them."""
+
+PART = "-part"
+"""How the kind of a part ends."""
+
+_OF_WHOLE = "|"
+"""What stands between the project of the whole and the name of a part."""
 
 _table = Table(
     "jobs",
@@ -83,6 +93,11 @@ for _status in ("queued", "running"):
     )
 
 
+def part_of(project: str, name: str) -> str:
+    """The project of a part of a job, as `Jobs.submit` takes it."""
+    return f"{project}{_OF_WHOLE}{name}"
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One thing to do in the background.
@@ -95,7 +110,7 @@ class Job:
         progress: How far it is, 0..1.
         message: What it is at, or why it ended.
         result: What it found out, as JSON; None before it is done.
-        attempts: How many workers began it.
+        attempts: How many workers began it since one of them got somewhere, itself included.
         created: When it was first asked for, UTC, as all times here.
         due: When it may begin.
         started: When the latest worker began it.
@@ -239,7 +254,7 @@ class Jobs:
         return self._change(
             _held(job_id, owner),
             progress=progress,
-            message=_storable(message),
+            message=storable(message),
             lease_until=self._clock() + lease_s,
         )
 
@@ -253,9 +268,14 @@ class Jobs:
         return self._change(_held(job_id, owner), **self._ended("failed", reason))
 
     def cancel(self, job_id: str) -> bool:
-        """End a job that waits or runs; its worker stops at its next renewal."""
+        """End a job that waits or runs, with its parts; workers stop at their next renewal."""
         is_open = and_(_job.id == job_id, _job.status.in_(("queued", "running")))
-        return self._change(is_open, **self._ended("cancelled", "was cancelled"))
+        ended = update(_table).where(is_open).values(**self._ended("cancelled", "was cancelled"))
+        with transaction(self._engine) as connection:
+            row = connection.execute(ended.returning(_job.kind, _job.project)).first()
+            if row is not None:
+                connection.execute(delete(_table).where(_are_parts(row.kind, row.project)))
+        return row is not None
 
     def hand_back(self, job_id: str, owner: str) -> bool:
         """Let another worker begin a job anew, as if this owner had never taken it."""
@@ -268,13 +288,33 @@ class Jobs:
             ended = self._ended("cancelled", "a later request for the same waits already")
             return self._change(_held(job_id, owner), **ended)
 
+    def got_somewhere(self, job_id: str, owner: str) -> None:
+        """The owner got further than those before, whose attempts count no more."""
+        self._change(_held(job_id, owner), attempts=1)
+
+    def is_held(self, job_id: str, owner: str) -> bool:
+        """Whether the job is the owner's, and to be done still."""
+        return bool(self._read(select(*_WITHOUT_PAYLOAD).where(_held(job_id, owner))))
+
+    def parts(self, whole: Job) -> list[Job]:
+        """The parts of a job, whatever became of them, the oldest first."""
+        found = select(*_WITHOUT_PAYLOAD).where(_are_parts(whole.kind, whole.project))
+        return self._read(found.order_by(_job.created))
+
+    def forget(self, job_ids: Sequence[str]) -> None:
+        """Take jobs out of the table; whoever works on one stops at its next renewal."""
+        if job_ids:
+            with transaction(self._engine) as connection:
+                connection.execute(delete(_table).where(_job.id.in_(job_ids)))
+
     def get(self, job_id: str) -> Job | None:
         """The job of this id."""
         return next(iter(self._read(select(*_WITHOUT_PAYLOAD).where(_job.id == job_id))), None)
 
     def recent(self, project: str | None = None, limit: int = 20) -> list[Job]:
-        """The newest jobs, of one project or of all."""
-        query = select(*_WITHOUT_PAYLOAD).order_by(_job.created.desc()).limit(limit)
+        """The newest jobs but parts of others, of one project or of all."""
+        query = select(*_WITHOUT_PAYLOAD).where(_job.kind.not_like(f"%{PART}"))
+        query = query.order_by(_job.created.desc()).limit(limit)
         return self._read(query if project is None else query.where(_job.project == project))
 
     def prune(self, keep: int) -> int:
@@ -287,7 +327,7 @@ class Jobs:
 
     def _ended(self, status: Status, message: str) -> dict[str, Any]:
         ended: dict[str, Any] = {"status": status, "finished": self._clock(), "payload": b""}
-        return ended | {"message": _storable(message), "owner": None, "lease_until": None}
+        return ended | {"message": storable(message), "owner": None, "lease_until": None}
 
     def _change(self, which: ColumnElement[bool], **values: Any) -> bool:
         with transaction(self._engine) as connection:
@@ -334,9 +374,9 @@ def _give_up(connection: Connection, found: Row[Any], now: float) -> None:
     )
 
 
-def _storable(message: str) -> str:
-    """What every database takes as text: no NUL, and no half of a character."""
-    return message.replace("\0", "").encode("utf-8", "replace").decode()
+def _are_parts(kind: str, project: str) -> ColumnElement[bool]:
+    beginning = part_of(project, "")
+    return and_(_job.kind == kind + PART, _job.project.startswith(beginning, autoescape=True))
 
 
 def _held(job_id: str, owner: str) -> ColumnElement[bool]:

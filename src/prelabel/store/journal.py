@@ -38,6 +38,7 @@ from sqlalchemy import (
 )
 
 from prelabel.store.database import metadata
+from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
 
 campaigns = Table(
@@ -176,7 +177,7 @@ class Journal:
             {
                 **self._blank(failed.task_id, State.FAILED, now),
                 "kind": failed.kind,
-                "reason": failed.reason,
+                "reason": storable(failed.reason),
                 "retry": failed.retry,
             }
             for failed in failures

@@ -21,6 +21,7 @@ from sqlalchemy.exc import IntegrityError
 from prelabel.store.journal import Campaign, Failed, Journal, Kept, State, blocks
 from prelabel.store.journal import campaigns as _campaigns
 from prelabel.store.journal import tasks as _tasks
+from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
 
 _task = _tasks.c
@@ -138,9 +139,17 @@ class Ledger(Journal):
             return Seen.SENT
         return Seen.OPEN if state in _OWED else Seen.UNKNOWN
 
-    def due(self, after_id: int, most: int) -> list[int]:
-        """The tasks that a job is to look at now, behind an id and in the order of ids."""
+    def due(self, after_id: int, most: int, *, last_id: int | None = None) -> list[int]:
+        """The tasks that a job is to look at now, in the order of ids.
+
+        Args:
+            after_id: Only tasks behind this one.
+            most: How many at most.
+            last_id: Only tasks up to this one, itself included.
+        """
         asked = select(_task.task).where(self._mine, self._is_due, _task.task > after_id)
+        if last_id is not None:
+            asked = asked.where(_task.task <= last_id)
         with transaction(self._engine) as connection:
             return list(connection.scalars(asked.order_by(_task.task).limit(most)))
 
@@ -151,12 +160,31 @@ class Ledger(Journal):
         with transaction(self._engine) as connection:
             return int(connection.scalar(counted) or 0)
 
+    def number_left(self, after_id: int) -> int:
+        """How many tasks behind an id a job is to look at now."""
+        counted = select(func.count()).where(self._mine, self._is_due, _task.task > after_id)
+        with transaction(self._engine) as connection:
+            return int(connection.scalar(counted) or 0)
+
     def next_due(self) -> float | None:
         """When there will be something to look at, in seconds since 1970."""
         first = select(func.min(_task.changed)).where(self._mine, _task.state.in_(_OWED))
         with transaction(self._engine) as connection:
             found = connection.scalar(first)
         return None if found is None else float(found)
+
+    def number_answered(self) -> int:
+        """Of how many tasks Label Studio should have stored by now what it was answered."""
+        waits = and_(self._mine, self._is_due, _task.state == State.ANSWERED)
+        with transaction(self._engine) as connection:
+            return int(connection.scalar(select(func.count()).where(waits)) or 0)
+
+    def look_later(self, delay_s: float) -> None:
+        """Label Studio is still storing what it was answered."""
+        waits = and_(self._mine, self._is_due, _task.state == State.ANSWERED)
+        later = update(_tasks).where(waits).values(changed=self._clock() + delay_s)
+        with transaction(self._engine) as connection:
+            connection.execute(later)
 
     def ask(self, task_ids: Sequence[int]) -> None:
         """Label Studio has not stored what it was answered for these tasks."""
@@ -186,7 +214,8 @@ class Ledger(Journal):
                     "size": len(kept.result),
                 }
                 for kept in predictions
-            ]
+            ],
+            (State.ASKED,),  # what is being sent was made by another, who was faster
         )
 
     def fail(self, failures: Sequence[Failed]) -> None:
@@ -197,11 +226,12 @@ class Ledger(Journal):
                     "of": failed.task_id,
                     "state": State.FAILED,
                     "kind": failed.kind,
-                    "reason": failed.reason,
+                    "reason": storable(failed.reason),
                     "retry": failed.retry,
                 }
                 for failed in failures
-            ]
+            ],
+            (State.ASKED, State.SENDING),
         )
 
     def adopt(self) -> None:
@@ -216,15 +246,14 @@ class Ledger(Journal):
             _campaigns.c.project_created == same.project_created,
             _campaigns.c.model_version != same.model_version,
         )
-        known = select(_task.task).where(self._mine)
         theirs = and_(_task.campaign.in_(others), self._is_due)
-        wanted = and_(theirs, _task.state == State.ASKED, _task.task.not_in(known))
+        taken = delete(_tasks).where(theirs).returning(_task.task, _task.state)
         with transaction(self._engine) as connection:
-            found = connection.scalars(select(_task.task).where(wanted).distinct())
-            rows = [self._blank(task, State.ASKED, self._clock()) for task in found]
+            # In one step, as a worker may be writing down what it made under their names.
+            found = {task for task, state in connection.execute(taken) if state == State.ASKED}
+            rows = [self._blank(task, State.ASKED, self._clock()) for task in sorted(found)]
             if rows:
                 connection.execute(self._insert().on_conflict_do_nothing(), rows)
-            connection.execute(delete(_tasks).where(theirs))
 
     @property
     def _is_due(self) -> ColumnElement[bool]:
@@ -243,10 +272,10 @@ class Ledger(Journal):
                 changed |= set(connection.scalars(these.values(**values).returning(_task.task)))
         return changed
 
-    def _settle(self, rows: Sequence[dict[str, object]]) -> None:
+    def _settle(self, rows: Sequence[dict[str, object]], states: Sequence[State]) -> None:
         if not rows:
             return
-        is_open = or_(_task.state == State.ASKED, _task.state == State.SENDING)
+        is_open = or_(*(_task.state == state for state in states))
         these = update(_tasks).where(self._mine, _task.task == bindparam("of"), is_open)
         now = self._clock()
         with transaction(self._engine) as connection:
@@ -269,6 +298,18 @@ def owing(engine: Engine, url: str, project: int) -> list[Campaign]:
             Campaign(row.url, row.project, row.project_created, row.model_version)
             for row in connection.execute(asked)
         ]
+
+
+def failed_since(engine: Engine, url: str, project: int, since: float) -> list[Failed]:
+    """The tasks of a project that failed since a time, in seconds since 1970."""
+    mine = select(_campaigns.c.id).where(_campaigns.c.url == url, _campaigns.c.project == project)
+    failed = and_(_task.state == State.FAILED, _task.changed >= since)
+    asked = select(_task.task, _task.kind, _task.reason, _task.retry)
+    with transaction(engine) as connection:
+        found = connection.execute(
+            asked.where(_task.campaign.in_(mine), failed).order_by(_task.task)
+        )
+        return [Failed(*row) for row in found]
 
 
 def forget(engine: Engine, url: str, project: int) -> None:

@@ -1,0 +1,180 @@
+"""A predictor whose findings are noted for the next one who asks, and where it broke, too.
+
+It stands behind the queue, so that what one caller's batch has found is known before the next
+batch, which may hold the same image for another caller.
+"""
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from threading import Lock
+
+from prelabel import __version__
+from prelabel.errors import ModelError, OutOfMemory, PrelabelError
+from prelabel.predictors.base import Answer, Predictor, calls_at_once
+from prelabel.runtime.memory import Memory
+from prelabel.store.finding_bytes import Break, Finding
+from prelabel.types import Ask, Detections, Image, Poses
+
+_MOST_DOUBTS = 1000
+
+
+class Noted:
+    """A `Predictor` that answers through another one, and notes what that says.
+
+    Args:
+        predictor: What answers.
+        memory: Where it is noted.
+        made_with: Whatever else decides what it finds, beside its name and its fingerprint.
+    """
+
+    def __init__(self, predictor: Predictor, memory: Memory, made_with: str = "") -> None:
+        self._predictor = predictor
+        self._memory = memory
+        self._made_with = made_with
+        self._doubts = _Doubts()
+
+    @property
+    def name(self) -> str:
+        """Name of the predictor behind it."""
+        return self._predictor.name
+
+    @property
+    def fingerprint(self) -> str:
+        """Its fingerprint."""
+        return self._predictor.fingerprint
+
+    @property
+    def wants_neighbours(self) -> bool:
+        """Whether it looks at neighbouring frames."""
+        return self._predictor.wants_neighbours
+
+    @property
+    def batch_size(self) -> int:
+        """How many images pay off in one batch."""
+        return self._predictor.batch_size
+
+    @property
+    def calls_at_once(self) -> int:
+        """How many calls at the same time pay off."""
+        return calls_at_once(self._predictor)
+
+    def check(self) -> None:
+        """Check the predictor."""
+        self._predictor.check()
+
+    def load(self) -> None:
+        """Load the predictor."""
+        self._predictor.load()
+
+    def health(self) -> dict[str, object]:
+        """The predictor's health."""
+        return self._predictor.health()
+
+    def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
+        """One entry per image; raises as the predictor does."""
+        if is_of_the_moment(ask):
+            return self._predictor.predict(images, ask)
+        model = model_of(self._predictor, self._made_with)
+        keys = keys_of(images, ask, model, wants_neighbours=self.wants_neighbours)
+        entries: list[Detections | Poses | PrelabelError | None] = [*self._memory.recent(keys)]
+        open_at = [place for place, entry in enumerate(entries) if entry is None]
+        # Callers who ask for the same image at the same time meet in one batch.
+        asked_at = {keys[place] or place: place for place in reversed(open_at)}
+        places = sorted(asked_at.values())
+        if places:
+            answer = self._ask([images[place] for place in places], ask, keys[places[0]])
+            for place, entry in zip(places, answer, strict=True):
+                entries[place] = entry
+            # Else another one has taken over meanwhile, and may have answered.
+            if model_of(self._predictor, self._made_with) == model:
+                self._note_all([keys[place] for place in places], answer)
+        for place in open_at:
+            entries[place] = entries[asked_at[keys[place] or place]]
+        return [entry for entry in entries if entry is not None]
+
+    def _ask(self, images: Sequence[Image], ask: Ask, first_key: bytes) -> Answer:
+        try:
+            answer = self._predictor.predict(images, ask)
+        except (Exception, SystemExit) as error:
+            if len(images) == 1 and first_key:  # of several, nobody knows which it was
+                self._note({}, {first_key: error})
+            raise
+        assert len(answer) == len(images), f"{len(answer)} answers for {len(images)} images"
+        return answer
+
+    def _note_all(self, keys: Sequence[bytes], answer: Answer) -> None:
+        known = [(key, entry) for key, entry in zip(keys, answer, strict=True) if key]
+        found = {key: one for key, one in known if isinstance(one, Detections | Poses)}
+        self._note(found, {key: one for key, one in known if isinstance(one, PrelabelError)})
+
+    def _note(self, found: Mapping[bytes, Finding], errors: Mapping[bytes, BaseException]) -> None:
+        reasons = {key: reason for key, one in errors.items() if (reason := _fault(one))}
+        before = self._memory.recall(list(reasons))
+        breaks = {}
+        for key, reason in reasons.items():
+            last = before.get(key)
+            times = last.times + 1 if isinstance(last, Break) else 1
+            breaks[key] = Break(times, reason, self._memory.now())
+        counting = self._doubts.settled(breaks, has_answered=bool(found))
+        self._memory.keep({**counting, **found})
+
+
+def is_of_the_moment(ask: Ask) -> bool:
+    """Whether it is about where an annotator points just now, and nobody will ask it again."""
+    return bool(ask.within_xyxy or ask.at_xy)
+
+
+def model_of(predictor: Predictor, made_with: str) -> tuple[str, ...]:
+    """Who answers now, with all that decides what it finds in an image."""
+    # Its defaults may depend on the kind of device, which the fingerprint leaves out.
+    device = str(predictor.health().get("device", "")).partition(":")[0]
+    return (__version__, predictor.name, predictor.fingerprint, device, made_with)
+
+
+def keys_of(
+    images: Sequence[Image], ask: Ask, model: tuple[str, ...], *, wants_neighbours: bool
+) -> list[bytes]:
+    """What the findings of each image are kept under; b"" for those of unknown content."""
+    asked = repr(ask)
+    keys = []
+    for image in images:
+        beside = (image.before, image.after) if wants_neighbours else ()
+        seen = [image.digest, *(frame and frame.digest for frame in beside)]
+        text = json.dumps([*model, asked, *seen])
+        is_known = all(digest != "" for digest in seen)
+        keys.append(hashlib.sha256(text.encode()).digest() if is_known else b"")
+    return keys
+
+
+def _fault(error: BaseException) -> str:
+    """Why an image broke the predictor; "" where it is no fault of the image."""
+    if isinstance(error, OutOfMemory | MemoryError):
+        return ""
+    if isinstance(error, PrelabelError):
+        return error.cause if isinstance(error, ModelError) else ""
+    return f"met a defect of prelabel ({type(error).__name__})"
+
+
+class _Doubts:
+    """First breaks do not count until the predictor has answered another image since.
+
+    A device that is lost breaks on every image, and none of them is to blame.
+    """
+
+    def __init__(self) -> None:
+        self._breaks: deque[tuple[bytes, Break]] = deque(maxlen=_MOST_DOUBTS)
+        self._lock = Lock()
+
+    def settled(self, breaks: Mapping[bytes, Break], *, has_answered: bool) -> dict[bytes, Break]:
+        """Take breaks of one call; gives all those that count now."""
+        counting = {key: one for key, one in breaks.items() if one.times > 1}
+        with self._lock:
+            self._breaks.extend((key, one) for key, one in breaks.items() if one.times == 1)
+            while has_answered and self._breaks:
+                key, one = self._breaks.popleft()
+                so_far = counting[key].times if key in counting else 0
+                counting[key] = replace(one, times=so_far + 1)
+        return counting
