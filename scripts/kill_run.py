@@ -220,6 +220,7 @@ def _new_trial(studio: LabelStudio, folder: Path, tasks: int) -> tuple[Trial, li
         "LABEL_STUDIO_API_KEY": "",
         "BOXES_PREDICTOR": "always-a-box",
         "REQUEST_DELAY_SECONDS": "0",
+        "PREDICTION_STORE_MB": "0",  # all pictures are one, and each is to be predicted
     }
     return Trial(project, environment), task_ids
 

@@ -23,6 +23,9 @@ def data_dir(tmp_path_factory) -> Iterator[None]:
     """No test, and no program that one starts, writes into the user's own data folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("DATA_DIR", str(tmp_path_factory.mktemp("data")))
+        # What one test's model found is no answer in the next; tests of the store switch it on,
+        # and whoever sets it runs all tests with it.
+        patch.setenv("PREDICTION_STORE_MB", os.environ.get("PREDICTION_STORE_MB", "0"))
         yield
 
 

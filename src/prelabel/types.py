@@ -60,12 +60,15 @@ class Image:
         name: What to call it in logs and errors.
         before: The frame before it in its sequence, or None.
         after: The frame after it in its sequence, or None.
+        digest: What tells its file from all others, whatever they are called; "" where that is
+            not known.
     """
 
     pixels_rgb: UInt8Array
     name: str = "image"
     before: Image | None = None
     after: Image | None = None
+    digest: str = ""
 
     def __post_init__(self) -> None:
         require_shape("pixels_rgb", self.pixels_rgb, (None, None, 3), np.uint8)

@@ -1,21 +1,23 @@
 """The backfill job, with a Label Studio that remembers: each task gets one prediction, in time."""
 
+import itertools
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 
-import numpy as np
 import pytest
-from tests.batch.conftest import LEGACY, PROJECT, FakeLabelStudio, Faults, said
+from tests.batch.conftest import LEGACY, PROJECT, Faults
 
 from prelabel.assembly.jobs import runners_of_worker
-from prelabel.batch.push import Manners
-from prelabel.errors import ImageUnreachable, NotReached
-from prelabel.gathering import Access, Studio
-from prelabel.jobs.backfill import Backfill, Means
+from prelabel.errors import PrelabelError
+from prelabel.jobs.backfill import Backfill
+from prelabel.jobs.backfill_range import KIND as RANGE
+from prelabel.jobs.backfill_range import RangePrediction
 from prelabel.jobs.local import LocalRunner
-from prelabel.jobs.retrieves import KIND, Retrieves, Scope
+from prelabel.jobs.retrieves import KIND, Retrieves
 from prelabel.jobs.work import Stopped
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api.client import LabelStudio
@@ -28,64 +30,24 @@ from prelabel.store.jobs import Jobs
 from prelabel.store.journal import Campaign, State
 from prelabel.store.ledger import Ledger, Seen
 from prelabel.store.lock import held, run_lock
-from prelabel.types import Detections, Image
 
+from .backfilling import (
+    CONFIG,
+    CREATED,
+    SCOPE,
+    URL,
+    Finder,
+    StudioWithBirthday,
+    click,
+    late,
+    means_with,
+)
 from .conftest import until
 
-URL = "http://studio.test"
-CREATED = 1_767_323_045
-CONFIG = (
-    '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
-    '<Label value="body_distortion"/></RectangleLabels></View>'
-)
-SCOPE = Scope(PROJECT, CREATED, "finder")
 
-
-class StudioWithBirthday(FakeLabelStudio):
-    """The same, with a project of which it is known when it was made."""
-
-    def answer(self, request):
-        if request.method == "GET" and request.url.path == f"/api/projects/{PROJECT}/":
-            made = {"id": PROJECT, "created_at": "2026-01-02T03:04:05.678901Z"}
-            return said(200, {**made, "label_config": self.label_config})
-        return super().answer(request)
-
-
-@dataclass
-class Finder:
-    """Finds one box; may be made to wait, or to be called otherwise."""
-
-    name: str = "finder"
-    fingerprint: str = ""
-    wants_neighbours: bool = False
-    batch_size: int = 1
-    seen: list = field(default_factory=list)
-    before: object = lambda image: None
-
-    def check(self): ...
-
-    def load(self): ...
-
-    def health(self):
-        return {"loaded": True}
-
-    def predict(self, images, ask):
-        return [self._find(image, ask) for image in images]
-
-    def _find(self, image, ask):
-        self.seen.append(image.name)
-        self.before(image)
-        box, score = np.array([[1, 1, 8, 9]], np.float32), np.array([0.5], np.float32)
-        return Detections(box, score, (ask.phrases[0].label,), (None,), self.name)
-
-
-class Pictures:
-    """A picture for each address but some."""
-
-    def load(self, reference):
-        if reference.uri == "gone.png":
-            raise ImageUnreachable(reference.uri, "is gone", "Upload it again.")
-        return Image(np.zeros((10, 10, 3), np.uint8), reference.uri)
+@pytest.fixture(autouse=True)
+def in_haste(monkeypatch):
+    monkeypatch.setattr("prelabel.jobs.backfill._LOOK_S", 0.05)
 
 
 @pytest.fixture
@@ -101,21 +63,8 @@ def finder():
 @pytest.fixture
 def means(engine, table, fake, finder, tmp_path):
     queued = Batcher(BatchQueue(finder))
-    with (
-        LabelStudio(URL, token=LEGACY, transport=fake, attempts=1) as studio,
-        ThreadPoolExecutor(4) as fetchers,
-    ):
-        yield Means(
-            engine,
-            table,
-            studio,
-            Predictors(queued, queued),
-            lambda plan, project, created: plan,
-            Studio(Pictures(), fetchers, lambda _: ()),
-            lambda project: Access(),
-            Manners(0.0, 1, 0.01),
-            tmp_path,
-        )
+    with LabelStudio(URL, token=LEGACY, transport=fake, attempts=1) as studio:
+        yield means_with(engine, studio, queued, tmp_path)
 
 
 @pytest.fixture
@@ -129,14 +78,31 @@ def ledger(engine):
 
 
 @pytest.fixture
-def do(means, table):
+def predicting(means, table):
+    """Begins to predict ranges, two at a time, and gives who does; stopped in the end."""
+    started = []
+
+    def begin(**how):
+        runner = LocalRunner(table, {RANGE: RangePrediction(means)}, 0.01, threads=2, **how)
+        runner.start()
+        started.append(runner)
+        return runner
+
+    yield begin
+    for runner in started:
+        runner.stop()
+
+
+@pytest.fixture
+def do(means, table, predicting):
     """Does the job that waits, to its end."""
 
     def run(report=lambda progress, message: None):
         job = table.claim("me", (KIND,), 60)
         assert job is not None, "no backfill waits"
+        ranges = predicting()
         try:
-            result = Backfill(means)(job, report)
+            result = Backfill(means, ranges.wake)(job, report)
         except Stopped:
             table.hand_back(job.id, "me")
             raise
@@ -146,15 +112,46 @@ def do(means, table):
     return run
 
 
-def late(ids):
-    return [(Task(id=task), NotReached("task", "was late", "Wait.")) for task in ids]
+def answer(retrieves, ledger, ids):
+    """A retrieve that was answered in full, some time ago."""
+    retrieves.begin(SCOPE, ids)
+    made = [(Task(id=task), Prediction([], 0.0, "finder")) for task in ids]
+    assert retrieves.end(SCOPE, made) == set(ids)
+    ledger._change(ids, (State.ANSWERED,), changed=time.time())
+    retrieves.abandon(SCOPE, [])
 
 
-def click(retrieves, ids):
-    """A retrieve of which nothing was reached in time."""
-    mine = retrieves.begin(SCOPE, ids)
-    retrieves.end(SCOPE, late(sorted(mine)))
-    return mine
+class Died(BaseException):
+    """Stands for the end of a process: nobody catches it, and nobody is told."""
+
+
+def die():
+    raise Died
+
+
+@contextmanager
+def mortal_workers(means):
+    """Two workers of ranges that an image may kill, and those in their place; gives the deaths."""
+    ended, deaths, lease_s = threading.Event(), [], 0.5
+
+    def work(name):
+        does = RangePrediction(means)
+        while not ended.wait(0.01):
+            job = means.jobs.claim(name, (RANGE,), lease_s)
+            if job is not None:
+                lives = partial(means.jobs.renew, job.id, name, lease_s, progress=0, message="")
+                try:
+                    found = does(job, lambda *_, lives=lives: lives())
+                    means.jobs.finish(job.id, name, found)
+                except Died:
+                    deaths.append(job.id)
+
+    with ThreadPoolExecutor(2) as pool:
+        workers = [pool.submit(work, name) for name in "ab"]
+        yield deaths
+        ended.set()
+        for worker in workers:
+            worker.result()
 
 
 def test_a_job_without_anything_to_do_says_so(do, retrieves):
@@ -233,14 +230,163 @@ def test_what_was_found_for_a_caller_who_hung_up_is_pushed_without_being_made_ag
 
 def test_an_answer_that_label_studio_did_not_store_is_made_good(do, fake, retrieves, ledger):
     ids = fake.add_tasks(2)
-    retrieves.begin(SCOPE, ids)
-    made = [(Task(id=task), Prediction([], 0.0, "finder")) for task in ids]
-    assert retrieves.end(SCOPE, made) == set(ids)
+    answer(retrieves, ledger, ids)
     fake.hold(ids[0], "finder")
-    ledger._change(ids, (State.ANSWERED,), changed=time.time())
-    retrieves.abandon(SCOPE, [])
     result = do()
     assert (result["already_there"], result["pushed"]) == (1, 1)
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+
+
+def test_an_answer_that_label_studio_is_still_storing_is_left_to_a_later_job(
+    do, fake, finder, retrieves, ledger, table
+):
+    ids = fake.add_tasks(20)
+    answer(retrieves, ledger, ids)
+    listed, on_the_way = fake.handle_request, iter(ids)
+
+    def stores_some_at_each_request(request):
+        for task in itertools.islice(on_the_way, 4):
+            fake.hold(task, "finder")
+        return listed(request)
+
+    fake.handle_request = stores_some_at_each_request
+    assert do()["pushed"] == 0
+    assert finder.seen == []
+    assert ledger.counts() == {State.ANSWERED: 20}
+    (waits,) = (job for job in table.recent() if job.status == "queued")
+    assert 10 < waits.due.timestamp() - time.time() < 20
+
+
+def test_an_answer_that_is_stored_after_it_was_given_up_leaves_no_second_prediction(
+    do, fake, retrieves, ledger, table, engine
+):
+    ids = fake.add_tasks(3)
+    answer(retrieves, ledger, ids)
+    assert do()["pushed"] == 3
+    for task in ids:
+        fake.hold(task, "finder")
+    (waits,) = (job for job in table.recent() if job.status == "queued")
+    assert waits.due.timestamp() - time.time() > 100
+    retrieves.abandon(SCOPE, [])  # another click makes it due before its time
+    do()
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+    fake.hold(ids[0], "finder")
+    (still,) = (job for job in table.recent() if job.status == "queued")
+    assert abs((still.due - waits.due).total_seconds()) < 2
+    retrieves.abandon(SCOPE, [])
+    do()
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+
+
+def test_an_image_that_kills_its_workers_is_given_up_and_costs_no_other_task_its_prediction(
+    fake, finder, retrieves, means, table
+):
+    ids = fake.add_tasks(60)
+    click(retrieves, ids)
+    finder.before = lambda image: image.name == f"{ids[25]}.png" and die()
+    with mortal_workers(replace(means, predictors=Predictors(finder, finder))) as deaths:
+        job = table.claim("me", (KIND,), 60)
+        result = Backfill(means)(job, lambda progress, message: None)
+    assert result["failed"] == 1
+    assert f"task {ids[25]}: it was being predicted, and its worker" in result["reasons"][0]
+    assert fake.holding("finder") == dict.fromkeys(set(ids) - {ids[25]}, 1)
+    assert 3 <= len(deaths) <= 4
+
+
+def test_workers_that_always_die_end_the_job_with_a_reason(
+    fake, finder, retrieves, means, table, monkeypatch
+):
+    monkeypatch.setattr("prelabel.jobs.backfill_ranges._MOST_GIVEN_UP", 3)
+    click(retrieves, fake.add_tasks(60))
+    finder.before = lambda image: die()
+    with mortal_workers(replace(means, predictors=Predictors(finder, finder))):
+        job = table.claim("me", (KIND,), 60)
+        with pytest.raises(PrelabelError, match="3 tasks were given up"):
+            Backfill(means)(job, lambda progress, message: None)
+    assert table.parts(job) == []
+
+
+def test_a_defect_in_a_range_ends_the_job_with_its_reason(means, retrieves, fake, table):
+    click(retrieves, fake.add_tasks(3))
+    job = table.claim("me", (KIND,), 60)
+    defective = LocalRunner(table, {RANGE: lambda job, report: 1 // 0}, 0.01)
+    defective.start()
+    try:
+        with pytest.raises(PrelabelError, match=r"tasks 1 to 3 of project 7.*ZeroDivisionError"):
+            Backfill(means)(job, lambda progress, message: None)
+    finally:
+        defective.stop()
+    assert table.parts(job) == []
+    assert fake.holding("finder") == {}
+
+
+def test_a_backfill_that_begins_anew_leaves_ranges_at_work_alone(
+    fake, finder, retrieves, means, table, predicting
+):
+    ids = fake.add_tasks(300)
+    click(retrieves, ids)
+    job = table.claim("me", (KIND,), 60)
+    begun, go_on = threading.Event(), threading.Event()
+    finder.before = lambda image: (begun.set(), go_on.wait(10))
+    predicting()
+
+    def stop_once_begun(progress, message):
+        if begun.is_set():
+            raise Stopped
+
+    with pytest.raises(Stopped):
+        Backfill(means)(job, stop_once_begun)
+    at_work = {part.id for part in table.parts(job) if part.status == "running"}
+    assert at_work
+
+    def go_on_once_looked(progress, message):
+        assert at_work <= {part.id for part in table.parts(job)} or go_on.is_set()
+        go_on.set()
+
+    Backfill(means)(job, go_on_once_looked)
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+    assert len(finder.seen) == 300
+
+
+def test_a_worker_that_answers_by_another_name_leaves_a_range_to_others(
+    do, fake, finder, retrieves, means, table, monkeypatch
+):
+    monkeypatch.setattr("prelabel.jobs.backfill_range.POLL_S", 0.01)
+    ids = fake.add_tasks(60)
+    click(retrieves, ids)
+    stranger = Finder(name="stranger")
+    theirs = replace(means, predictors=Predictors(stranger, stranger))
+    elsewhere = LocalRunner(table, {RANGE: RangePrediction(theirs)}, 0.01)
+    elsewhere.start()
+    try:
+        while set(fake.holding("finder")) != set(ids):
+            do()
+            retrieves.abandon(SCOPE, [])
+    finally:
+        elsewhere.stop()
+    assert stranger.seen == []
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+
+
+def test_a_writer_whose_backfill_another_worker_has_sends_nothing(
+    fake, finder, retrieves, means, table, predicting
+):
+    ids = fake.add_tasks(40)
+    click(retrieves, ids)
+    job = table.claim("me", (KIND,), 60)
+    taken = []
+
+    def another_takes_it(image):
+        if not taken:
+            table.hand_back(job.id, "me")
+            taken.append(table.claim("another", (KIND,), 60))
+
+    finder.before = another_takes_it
+    predicting()
+    with pytest.raises(Stopped):
+        Backfill(means)(job, lambda progress, message: None)
+    assert fake.imports == []
+    Backfill(means)(taken[0], lambda progress, message: None)
     assert fake.holding("finder") == dict.fromkeys(ids, 1)
 
 
@@ -278,7 +424,7 @@ def test_a_training_meanwhile_lets_the_rest_be_predicted_by_the_new_version(
 
 
 def test_a_label_studio_that_is_away_is_waited_for(do, fake, retrieves, monkeypatch):
-    monkeypatch.setattr("prelabel.jobs.backfill._POLL_S", 0.01)
+    monkeypatch.setattr("prelabel.jobs.backfill_means.POLL_S", 0.01)
     ids = fake.add_tasks(3)
     click(retrieves, ids)
     fake.faults = [("GET", "/", Faults.no_connection)] * 2
@@ -289,7 +435,7 @@ def test_a_label_studio_that_is_away_is_waited_for(do, fake, retrieves, monkeypa
 
 
 def test_a_batch_run_of_the_same_project_is_waited_for(do, fake, retrieves, tmp_path, monkeypatch):
-    monkeypatch.setattr("prelabel.jobs.backfill._POLL_S", 0.01)
+    monkeypatch.setattr("prelabel.jobs.backfill.POLL_S", 0.01)
     click(retrieves, fake.add_tasks(1))
     messages = []
     with ThreadPoolExecutor(1) as pool:
@@ -304,7 +450,7 @@ def test_a_batch_run_of_the_same_project_is_waited_for(do, fake, retrieves, tmp_
 def test_a_job_that_is_stopped_loses_nothing_and_the_next_one_ends_it(
     do, fake, finder, retrieves, monkeypatch
 ):
-    monkeypatch.setattr("prelabel.jobs.backfill_round._REPORT_EVERY_S", 0.0)
+    monkeypatch.setattr("prelabel.jobs.backfill_round._LOOK_S", 0.0)
     ids = fake.add_tasks(40)
     click(retrieves, ids)
 
@@ -320,12 +466,13 @@ def test_a_job_that_is_stopped_loses_nothing_and_the_next_one_ends_it(
 
 
 def test_a_cancelled_job_stops_and_its_tasks_may_be_asked_again(
-    fake, finder, retrieves, means, table
+    fake, finder, retrieves, means, table, predicting
 ):
     ids = fake.add_tasks(400)
     click(retrieves, ids)
     begun, go_on = threading.Event(), threading.Event()
     finder.before = lambda image: (begun.set(), go_on.wait(10))
+    predicting()
     runner = LocalRunner(table, {KIND: Backfill(means)}, 0.02)
     runner.start()
     try:
@@ -349,5 +496,5 @@ def test_a_worker_with_a_login_does_backfills_and_one_without_does_not(tmp_path)
         settings = Settings(_env_file=None, data_dir=tmp_path, redis_url=nobody, **more)
         return {kind for one in runners_of_worker(settings) for kind in one._kinds}
 
-    assert KIND in kinds(label_studio_url=URL, label_studio_api_key=LEGACY)
-    assert KIND not in kinds(label_studio_url=URL)
+    assert {KIND, RANGE} < kinds(label_studio_url=URL, label_studio_api_key=LEGACY)
+    assert not {KIND, RANGE} & kinds(label_studio_url=URL)

@@ -10,6 +10,7 @@ from structlog.testing import capture_logs
 
 from prelabel.errors import LabelStudioUnreachable, StoreUnavailable
 from prelabel.jobs.local import LocalRunner
+from prelabel.jobs.runner import Together
 from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
@@ -61,7 +62,8 @@ def make(redis_url, table):
         )
 
         queue = open_queue(redis_url, "training")
-        return DistributedRunner(jobs, {"training": work}, queue, threads=1, poll_s=poll_s, **how)
+        how = {"threads": 1} | how
+        return DistributedRunner(jobs, {"training": work}, queue, poll_s=poll_s, **how)
 
     return make_runner
 
@@ -370,6 +372,40 @@ def test_several_runners_share_the_jobs_and_none_is_done_twice(table, run):
         assert ended(table, job).status == "done"
         assert table.get(job.id).attempts == 1
     assert set(done_by.values()) == set("abc")
+
+
+def test_a_runner_with_several_threads_does_jobs_beside_each_other(table, run):
+    together = threading.Barrier(3, timeout=20)
+    jobs = [table.submit("training", f"ls#{number}") for number in range(3)]
+
+    def work(job, report):
+        together.wait()
+        return {}
+
+    run(work, threads=3)
+    assert {ended(table, job).status for job in jobs} == {"done"}
+
+
+def test_idle_threads_of_a_runner_end_at_once(table, make):
+    runner = make(at_work_until_stopped, threads=3, poll_s=NEVER_S)
+    runner.start()
+    begin = time.monotonic()
+    runner.stop(10)
+    assert time.monotonic() - begin < 10
+
+
+def test_runners_that_are_one_start_wake_and_stop_together(table, make):
+    begun = []
+    runners = Together([make(lambda job, report: begun.append(job) or {}) for _ in range(2)])
+    runners.start()
+    job = table.submit("training", "ls#1")
+    runners.wake()
+    ended(table, job)
+    runners.stop(5)
+    after = table.submit("training", "ls#2")
+    runners.wake()
+    assert table.get(after.id).status == "queued"
+    assert [job.project for job in begun] == ["ls#1"]
 
 
 HANG = """

@@ -9,7 +9,9 @@ import time
 import httpx2
 import pytest
 
+from prelabel.launch.backend import is_running, own_certificate
 from prelabel.launch.processes import free_port
+from prelabel.settings import Settings
 
 from .conftest import PRELABEL
 
@@ -59,6 +61,14 @@ def test_a_caller_that_verifies_is_served_and_plain_http_is_not(encrypted, certi
     log = child.log_path.read_text()
     assert "address=https://127.0.0.1:" in log
     assert "Traceback" not in log
+
+
+def test_the_backend_is_known_by_its_own_certificate_at_its_address(encrypted, certificates):
+    url = encrypted[0].replace("localhost", "127.0.0.1")
+    both = {"ssl_certfile": certificates / "cert.pem", "ssl_keyfile": certificates / "key.pem"}
+    assert is_running(url, verify=own_certificate(Settings(_env_file=None, **both)))
+    assert not is_running(url)
+    assert not is_running(url, verify=own_certificate(Settings(_env_file=None)))
 
 
 def offered(port, certificates, **limits):

@@ -9,9 +9,13 @@ from prelabel.assembly.server import service
 from prelabel.batch.push import Manners
 from prelabel.errors import StoreUnavailable
 from prelabel.gathering import Access
-from prelabel.jobs.backfill import Backfill, Means
+from prelabel.jobs.backfill import Backfill
+from prelabel.jobs.backfill_means import Means
+from prelabel.jobs.backfill_range import KIND as RANGE
+from prelabel.jobs.backfill_range import RangePrediction
 from prelabel.jobs.local import LocalRunner
 from prelabel.jobs.retrieves import KIND, Retrieves
+from prelabel.jobs.runner import Together
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.server.backfilling import Backfilling
 from prelabel.settings import Settings
@@ -96,7 +100,9 @@ def client(serve, fake, engine, tmp_path, predictor, monkeypatch):
             Manners(0.0, 1, 0.1),
             tmp_path,
         )
-        runner = LocalRunner(jobs, {KIND: Backfill(means)}, 0.02)
+        ranges = LocalRunner(jobs, {RANGE: RangePrediction(means)}, 0.02, threads=2)
+        whole = LocalRunner(jobs, {KIND: Backfill(means, ranges.wake)}, 0.02)
+        runner = Together([ranges, whole])
         retrieves = Retrieves(engine, jobs, URL, budget_s=DEADLINE_S, wake=runner.wake)
         return Backfilling(retrieves, runner, jobs)
 

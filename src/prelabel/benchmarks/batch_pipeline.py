@@ -83,6 +83,7 @@ class Site:
             "DATA_DIR": str(self.folder / "data"),
             "BOXES_PREDICTOR": model,
             "FETCH_ALLOWED_HOSTS": "127.0.0.1",
+            "PREDICTION_STORE_MB": "0",  # each run is to predict the same pictures
         }
         peak_mb = 0.0
         with Child.start("run", command, log_path=log_path, environment=environment) as child:

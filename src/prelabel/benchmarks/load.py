@@ -60,6 +60,7 @@ class Site:
             **self.settings,
             "LOCAL_FILES_DOCUMENT_ROOT": str(self.folder / "images"),
             "IMAGE_CACHE_MB": "0",
+            "PREDICTION_STORE_MB": "0",
             "SEQUENCE_LEARNING_ENABLED": "false",
             "LABEL_STUDIO_URL": "",
             "LOG_LEVEL": "WARNING",

@@ -167,7 +167,12 @@ def _served(folder: Path, model: str | None) -> Iterator[int]:
     with backend.start(
         f"http://127.0.0.1:{port}",
         log_path=folder / "server.log",
-        environment={**settings, "LABEL_STUDIO_URL": "", "LOG_LEVEL": "INFO"},
+        environment={
+            **settings,
+            "LABEL_STUDIO_URL": "",
+            "LOG_LEVEL": "INFO",
+            "PREDICTION_STORE_MB": "0",
+        },
     ):
         yield port
 

@@ -99,6 +99,22 @@ def load(
 
 
 @bench.command()
+def memory(
+    images: Annotated[int, typer.Option(min=100, help="How many; none of them twice.")] = 10_000,
+    model: Annotated[
+        str, typer.Option(help="Predictor of boxes; paced-instant takes no time.")
+    ] = "opencv-fallback",
+) -> None:
+    """Whether a server's memory grows with the images that it has seen; exit code 1 if so."""
+    from prelabel.benchmarks.memory import memory as measure
+    from prelabel.logs import configure
+
+    configure("WARNING", "console")
+    if not measure(images, model):
+        raise typer.Exit(1)
+
+
+@bench.command()
 def batch(
     parts: Annotated[
         list[str] | None,

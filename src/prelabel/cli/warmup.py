@@ -20,6 +20,13 @@ def warmup(
     from prelabel.settings import load
 
     picture = image.read_bytes() if image else backend.plain_picture()
-    warm = backend.warm_up(url.rstrip("/"), picture, auth=credentials(load()), timeout_s=timeout)
+    settings = load()
+    warm = backend.warm_up(
+        url.rstrip("/"),
+        picture,
+        auth=credentials(settings),
+        verify=settings.verify_ssl,
+        timeout_s=timeout,
+    )
     for line in backend.story(warm):
         print(line)

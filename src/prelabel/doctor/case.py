@@ -10,6 +10,7 @@ from prelabel.doctor.machine import Machine
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.refusals import not_json
 from prelabel.labelstudio_api.session import Json
+from prelabel.launch.backend import Trust, own_certificate
 from prelabel.plan import Plan, make_plan
 from prelabel.settings import Settings
 
@@ -56,8 +57,19 @@ class Case:
     @property
     def backend_url(self) -> str:
         """Where the backend is: as given, else as the settings have it."""
-        own = f"http://{self.host}:{self.settings.port}"
-        return self.given_backend_url.rstrip("/") or own
+        return self.given_backend_url.rstrip("/") or self.own_url
+
+    @property
+    def own_url(self) -> str:
+        """Where a backend with these settings answers on this machine."""
+        scheme = "https" if self.settings.ssl_certfile else "http"
+        return f"{scheme}://{self.host}:{self.settings.port}"
+
+    @property
+    def backend_trust(self) -> Trust:
+        """Which certificates of the backend are trusted."""
+        given = self.given_backend_url
+        return self.settings.verify_ssl if given else own_certificate(self.settings)
 
     @cached_property
     def studio(self) -> LabelStudio:

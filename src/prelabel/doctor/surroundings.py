@@ -104,8 +104,9 @@ def port(case: Case) -> Diagnosis:
     number = case.settings.port
     if not port_is_taken(case.host, number):
         return ok(f"{number} is free")
-    if backends.is_running(f"http://{case.host}:{number}", credentials(case.settings)):
-        return ok(f"prelabel answers at http://{case.host}:{number}")
+    trust = backends.own_certificate(case.settings)
+    if backends.is_running(case.own_url, credentials(case.settings), trust):
+        return ok(f"prelabel answers at {case.own_url}")
     return failure(
         f"{number} is taken, and what answers is not prelabel, or asks for another password",
         "The backend cannot listen there.",
@@ -116,11 +117,11 @@ def port(case: Case) -> Diagnosis:
 def backend(case: Case) -> Diagnosis:
     """Whether the backend answers from here, in time, in our version and with the models wanted."""
     url, auth = case.backend_url, credentials(case.settings)
-    if not case.given_backend_url and not backends.is_running(url, auth):
+    if not case.given_backend_url and not backends.is_running(url, auth, case.backend_trust):
         return skipped(f"none runs at {url}; `prelabel serve` starts it, --backend-url names it")
     begin = time.monotonic()
     try:
-        health = backends.told(url, "/health", auth)
+        health = backends.told(url, "/health", auth, case.backend_trust)
     except PrelabelError as error:
         return failure(
             f"{shown(url)}: {error.cause}",

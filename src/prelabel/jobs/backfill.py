@@ -1,74 +1,56 @@
 """The backfill job: it sees to it that Label Studio gets a prediction of each task it asked for.
 
-It takes what is due in the ledger, asks Label Studio what of it is there already, predicts the
-rest behind everybody else, and pushes it as a batch run does. It may be killed anywhere.
+It has what is due in the ledger predicted by all workers, range by range, behind everybody else,
+and pushes it as a batch run does: after it asked Label Studio what is there already. It may be
+killed anywhere, and so may whoever predicts.
 """
 
 import time
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, ExitStack
-from dataclasses import dataclass
-from pathlib import Path
+from contextlib import AbstractContextManager, ExitStack, suppress
 from typing import Any
 
 import structlog
 
-from prelabel.batch.preflight import prepare
-from prelabel.batch.push import Manners, Target
 from prelabel.batch.tally import Tally
-from prelabel.errors import LabelStudioError, NotReady, consequence_of
-from prelabel.gathering import Access, Studio
-from prelabel.jobs.backfill_round import Round, Work
+from prelabel.errors import NotReady, PrelabelError, StoreUnavailable
+from prelabel.jobs.backfill_means import LONGEST_PAUSE_S, POLL_S, Means, Subject, patiently, wait
+from prelabel.jobs.backfill_range import Range
+from prelabel.jobs.backfill_round import Round
 from prelabel.jobs.retrieves import project_of, submit
-from prelabel.jobs.work import Report
-from prelabel.labelstudio_api.client import LabelStudio, created_s
-from prelabel.labelstudio_api.session import Json
-from prelabel.plan import Plan, Predictors
-from prelabel.store.database import Database
-from prelabel.store.jobs import Job, Jobs
-from prelabel.store.journal import Campaign
-from prelabel.store.ledger import Ledger, owing
+from prelabel.jobs.work import Report, Stopped
+from prelabel.store.jobs import Job
+from prelabel.store.ledger import Ledger, failed_since, owing
 from prelabel.store.lock import held, run_lock
 
 log = structlog.get_logger(__name__)
 
-_POLL_S = 2.0
-_LONGEST_PAUSE_S = 60.0
 _MOST_REASONS = 20
 
+_LOOK_S = 3.0
+"""Between two looks how many predictions Label Studio holds."""
 
-@dataclass(frozen=True, slots=True)
-class Means:
-    """What backfills work with.
+_BEING_STORED = 3
+"""So many more within that time are an answer that it is storing, and not people at work."""
 
-    Attributes:
-        engine: The database.
-        jobs: The table of jobs.
-        studio: Label Studio, signed in to.
-        predictors: What finds things.
-        teach: Gives a plan what was learnt, for a project's number and when it was made.
-        images: Where images come from.
-        access: What a project's images may be fetched with.
-        manners: How Label Studio is treated.
-        data_folder: Where the lock lies that batch runs hold, too.
-    """
+_LOOK_LATER_S = 15.0
+_SLOWEST_PER_S = 2.0
+"""Label Studio was seen to store 5 predictions of an answer in a second on a busy machine."""
 
-    engine: Database
-    jobs: Jobs
-    studio: LabelStudio
-    predictors: Predictors
-    teach: Callable[[Plan, int, int], Plan]
-    images: Studio
-    access: Callable[[Json], Access]
-    manners: Manners
-    data_folder: Path
+_LATEST_S = 120.0
 
 
 class Backfill:
-    """Does the backfills of one Label Studio."""
+    """Does the backfills of one Label Studio.
 
-    def __init__(self, means: Means) -> None:
+    Args:
+        means: What they work with.
+        wake: Tells workers of this process that there are ranges to predict.
+    """
+
+    def __init__(self, means: Means, wake: Callable[[], None] = lambda: None) -> None:
         self._means = means
+        self._wake = wake
 
     def __call__(self, job: Job, report: Report) -> Mapping[str, Any]:
         """Bring Label Studio what is due of a project, until nothing is.
@@ -86,37 +68,60 @@ class Backfill:
             LabelStudioError: Label Studio refuses the login or the writes.
             StoreUnavailable: The database does not answer.
         """
-        return _Backfilling(self._means, project_of(job), report).go()
+        return _Backfilling(self._means, job, report, self._wake).go()
 
 
 class _Backfilling:
     """One job."""
 
-    def __init__(self, means: Means, project: int, report: Report) -> None:
+    def __init__(self, means: Means, job: Job, report: Report, wake: Callable[[], None]) -> None:
         self._means = means
-        self._project = project
+        self._job = job
+        self._project = project_of(job)
         self._report = report
+        self._wake = wake
         self._tally = Tally()
         self._begin = time.monotonic()
+        self._doubles_until = float(job.payload or 0)
+        self._is_to_look = bool(job.payload)
+        self._answered = 0
 
     def go(self) -> dict[str, Any]:
         """Round after round, until nothing is due."""
-        with self._alone():
-            while self._patiently(self._round):
-                pass
+        try:
+            with self._alone():
+                while patiently(self._round, self._project, self._report):
+                    pass
+        except Stopped:  # who comes next goes on with the ranges, unless nobody shall
+            with suppress(StoreUnavailable):
+                now = self._means.jobs.get(self._job.id)
+                if now is None or now.status == "cancelled":
+                    self._forget_ranges()
+            raise
+        except StoreUnavailable:
+            raise
+        except PrelabelError:
+            self._forget_ranges()
+            raise
+        self._forget_ranges()
         self._come_again()
-        counts, failures = self._tally.counts(), self._tally.failures
+        return self._result()
+
+    def _result(self) -> dict[str, Any]:
+        counts = self._tally.counts()
+        since = self._job.due.timestamp()
+        failed = failed_since(self._means.engine, self._means.studio.url, self._project, since)
         there = counts.pushed + counts.already_there
-        failed = f", {counts.failed} failed" if counts.failed else ""
+        said = f", {len(failed)} failed" if failed else ""
         return {
             "predicted": counts.predicted,
             "empty": counts.empty,
-            "failed": counts.failed,
+            "failed": len(failed),
             "pushed": counts.pushed,
             "already_there": counts.already_there,
-            "reasons": [str(failure.reason) for failure in failures[:_MOST_REASONS]],
+            "reasons": [failure.reason for failure in failed[:_MOST_REASONS]],
             "seconds": round(time.monotonic() - self._begin, 2),
-            "message": f"Label Studio holds predictions of {there} tasks{failed}.",
+            "message": f"Label Studio holds predictions of {there} tasks{said}.",
         }
 
     def _alone(self) -> AbstractContextManager[object]:
@@ -127,66 +132,70 @@ class _Backfilling:
             try:
                 stack.enter_context(held(path, f"project {self._project}"))
             except NotReady as error:
-                self._report(0.0, f"waits for a batch run: {error.cause}")
-                time.sleep(_POLL_S)
+                wait(POLL_S, self._report, f"waits for a batch run: {error.cause}")
             else:
                 return stack
-
-    def _patiently(self, do: Callable[[], bool]) -> bool:
-        """Do it again while Label Studio does not answer, with longer and longer pauses."""
-        pause_s = _POLL_S
-        while True:
-            try:
-                return do()
-            except LabelStudioError as error:
-                if not consequence_of(error).retry:
-                    raise
-                log.info("backfill waits", project=self._project, reason=str(error))
-                until = time.monotonic() + pause_s
-                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
-                while time.monotonic() < until:
-                    self._report(0.0, f"waits for Label Studio: {error.cause}")
-                    time.sleep(0.2)
 
     def _round(self) -> bool:
         """Bring what is due now; False when there is nothing to be brought."""
         means, number = self._means, self._project
-        project = means.studio.project(number)
-        created = created_s(project)
-        plan, _ = prepare(project, means.predictors)
-        work = Work(
-            plan=lambda: means.teach(plan, number, created),
-            images=means.images,
-            access=means.access(project),
-            manners=means.manners,
-        )
-        current = Campaign(means.studio.url, number, str(created), work.plan().model_version)
-        ledger = Ledger(means.engine, current)
+        subject = Subject(means, number)
+        version = subject.plan().model_version
+        current, ledger = subject.campaign(version), subject.ledger(version)
         ledger.adopt()
+        self._forget_ranges(but=version)
         for campaign in owing(means.engine, means.studio.url, number):
-            if campaign.project_created != str(created):
+            if campaign.project_created != current.project_created:
                 log.warning("what another project of this number asked for dropped", project=number)
                 Ledger(means.engine, campaign).drop_all()
             elif campaign != current:
-                self._go_through(Ledger(means.engine, campaign), work)
+                self._go_through(subject, campaign.model_version)
+        self._wait_for_answers(ledger)
         before = ledger.number_due()
-        if not before:
+        if not before and not self._is_to_look:
             return False
-        self._go_through(ledger, work)
-        return ledger.number_due() < before or work.plan().model_version != current.model_version
+        self._is_to_look = False
+        self._go_through(subject, version)
+        return ledger.number_due() < before or subject.plan().model_version != version
 
-    def _go_through(self, ledger: Ledger, work: Work) -> None:
-        target = Target(self._means.studio, self._project, ledger.campaign.model_version)
-        Round(target, ledger, work, self._tally, self._report).go()
+    def _wait_for_answers(self, ledger: Ledger) -> None:
+        """Leave to a later job what Label Studio is storing just now, if it does so."""
+        studio, version = self._means.studio, ledger.campaign.model_version
+        answered = ledger.number_answered()
+        if answered:
+            before = studio.model_versions(self._project).get(version, 0)
+            wait(_LOOK_S, self._report, "looks whether Label Studio is still storing an answer")
+            if studio.model_versions(self._project).get(version, 0) - before >= _BEING_STORED:
+                ledger.look_later(_LOOK_LATER_S)
+            else:
+                self._answered += answered
+
+    def _go_through(self, subject: Subject, version: str) -> None:
+        round_of_it = Round(
+            self._means, self._job, subject, version, self._tally, self._report, self._wake
+        )
+        round_of_it.go()
+
+    def _forget_ranges(self, but: str | None = None) -> None:
+        """Take the ranges of this job out of the table, but those of a version."""
+        jobs = self._means.jobs
+        parts = jobs.parts(self._job)
+        jobs.forget([part.id for part in parts if but is None or Range.of(part).version != but])
 
     def _come_again(self) -> None:
         """Submit a job for what is to be looked at later: what is being answered just now."""
-        means = self._means
+        means, now = self._means, time.time()
         campaigns = owing(means.engine, means.studio.url, self._project)
         moments = [Ledger(means.engine, campaign).next_due() for campaign in campaigns]
-        to_come = [moment for moment in moments if moment is not None]
-        if to_come:
-            delay_s = min(to_come) - time.time()
-            # What is due already and was left has met something that may pass.
-            delay_s = delay_s if delay_s > 0 else _LONGEST_PAUSE_S
-            submit(means.jobs, means.studio.url, self._project, delay_s)
+        delays = [moment - now for moment in moments if moment is not None]
+        # What is due already and was left has met something that may pass.
+        delays = [delay_s if delay_s > 0 else LONGEST_PAUSE_S for delay_s in delays]
+        lost = self._answered - self._tally.counts().already_there
+        if lost > 0:  # or they are on their way still, and come beside what was pushed
+            self._doubles_until = now + _LATEST_S + self._answered / _SLOWEST_PER_S
+        looks = self._doubles_until > now
+        if looks:
+            delays.append(self._doubles_until - now)
+        if delays:
+            until = self._doubles_until if looks else None
+            submit(means.jobs, means.studio.url, self._project, min(delays), doubles_until=until)

@@ -1,108 +1,101 @@
-"""One round of a backfill: what is due under one model version is predicted and pushed."""
+"""One round of a backfill: what is due under one model version is predicted and pushed.
+
+Workers predict it, range by range; whoever does the round pushes, and nobody else does.
+"""
 
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from threading import Event, Thread
 
-from prelabel.batch.local import local
-from prelabel.batch.predicting import Predicting
-from prelabel.batch.push import Manners, Target, Writer
+from prelabel.batch.push import Target, Writer
 from prelabel.batch.stages import StageClock
 from prelabel.batch.tally import Tally
-from prelabel.gathering import Access, Studio
-from prelabel.jobs.work import Report
-from prelabel.labelstudio.tasks import Task
-from prelabel.labelstudio_api import listing
-from prelabel.pipeline import Outcome, Prediction
-from prelabel.plan import Plan
-from prelabel.runtime.callers import Caller, Priority
+from prelabel.jobs.backfill_means import Means, Subject
+from prelabel.jobs.backfill_range import note_held
+from prelabel.jobs.backfill_ranges import Ranges
+from prelabel.jobs.work import Report, Stopped
+from prelabel.store.jobs import Job
+from prelabel.store.journal import Kept, State
 from prelabel.store.ledger import Ledger
-
-_BLOCK = 200
-"""Tasks that Label Studio is asked about at a time; its addresses hold no more ids."""
 
 _MOST_WAITING = 5000
 """Predictions that wait to be pushed, before no more are made."""
 
-_REPORT_EVERY_S = 0.5
+_LOOK_S = 0.25
+"""Pause between two looks at the ranges."""
+
+_COUNT_S = 0.5
+"""Shortest pause between two counts of the tasks."""
+
 _LAST_PUSH_S = 10.0
-
-
-@dataclass(frozen=True, slots=True)
-class Work:
-    """How the tasks of a project are predicted.
-
-    Attributes:
-        plan: Gives the plan as it is now.
-        images: Where images come from.
-        access: What they may be fetched with.
-        manners: How Label Studio is treated.
-    """
-
-    plan: Callable[[], Plan]
-    images: Studio
-    access: Access
-    manners: Manners
 
 
 class Round:
     """One round. It ends when nothing is due any more, or the model version has moved on.
 
     Args:
-        target: Label Studio, the project and the model version.
-        ledger: What is due.
-        work: How it is predicted.
+        means: What backfills work with.
+        job: The backfill.
+        subject: The project.
+        version: The model version.
         tally: Counts what becomes of it.
         report: Is told how far it is; raises `Stopped` where the round must end.
+        wake: Tells workers of this process that there are ranges.
     """
 
     def __init__(
-        self, target: Target, ledger: Ledger, work: Work, tally: Tally, report: Report
+        self,
+        means: Means,
+        job: Job,
+        subject: Subject,
+        version: str,
+        tally: Tally,
+        report: Report,
+        wake: Callable[[], None],
     ) -> None:
-        self._target = target
-        self._ledger = ledger
-        self._work = work
+        self._jobs = means.jobs
+        self._job = job
+        self._subject = subject
+        self._target = Target(means.studio, subject.number, version)
+        self._ledger = _Outbox(means.engine, subject.campaign(version))
+        self._ranges = Ranges(means.jobs, job, self._ledger, tally, wake)
         self._tally = tally
         self._report_to = report
-        self._caller = Caller(Priority.BACKGROUND)
         self._stop = Event()
         self._writer = Writer(
-            target, ledger, work.manners, StageClock(), tally, clear=self._clear, pause=self._pause
+            self._target,
+            self._ledger,
+            means.manners,
+            StageClock(),
+            tally,
+            clear=self._clear,
+            pause=self._pause,
         )
+        self._got_somewhere = False
+        self._next_look = 0.0
+        self._said = (0.0, "begins")
         self._error: Exception | None = None
         self._begin = time.monotonic()
-        self._settled_before = self._settled()
-        self._due = ledger.number_due()
-        self._reported_at = 0.0
+        self._before = self._ledger.counts()
 
     def go(self) -> None:
-        """Predict and push.
+        """Have it predicted, and push it.
 
         Raises:
             LabelStudioError: Label Studio cannot be reached, or will take nothing.
             StoreUnavailable: The database does not answer.
+            PrelabelError: A range cannot be predicted.
         """
-        predicting = Predicting(
-            self._predict,
-            self._ledger,
-            self._tally,
-            max_retries=self._work.manners.max_retries,
-            max_backoff_s=self._work.manners.max_backoff_s,
-            stop=self._stop,
-            kept=self._writer.expect,
-        )
         writing = Thread(target=self._write, name="backfill-push", daemon=True)
         writing.start()
         try:
-            predicting.run(self._tasks())
+            while self._look() and not self._stop.wait(_LOOK_S):
+                pass
             self._writer.end()
             while writing.is_alive():
-                self._report()
-                writing.join(_REPORT_EVERY_S)
+                self._look_at_ledger()
+                writing.join(_LOOK_S)
         finally:  # what was predicted is in the ledger, and pushed by whoever comes next
-            self._caller.leave()
             self._stop.set()
             self._writer.end()
             writing.join(_LAST_PUSH_S)
@@ -116,94 +109,75 @@ class Round:
             self._error = error
             self._stop.set()
 
-    def _predict(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
-        plan = self._work.plan().at(self._caller)
-        predict = local(plan, self._work.images, self._work.access)
-        for index, outcome in predict(tasks):
-            if isinstance(outcome, Prediction) and outcome.model_version != self._target.version:
-                continue  # it stays asked, and is predicted anew under its new name
-            yield index, outcome
+    def _look(self) -> bool:
+        """Look at the ranges and at the ledger; False when all is predicted."""
+        is_current = self._subject.plan().model_version == self._target.version
+        if not is_current:
+            self._ranges.withdraw()
+        is_full = self._writer.waiting > _MOST_WAITING
+        is_open = self._ranges.look(may_cut=is_current and not is_full)
+        goes_on = is_open or (is_current and is_full)
+        self._look_at_ledger(at_once=not goes_on)
+        return goes_on
 
-    def _tasks(self) -> Iterator[Task]:
-        """What is due, and is not in Label Studio; asked for a block ahead."""
-        with ThreadPoolExecutor(1, thread_name_prefix="backfill-list") as lister:
-            coming = lister.submit(self._block, 0)
-            while not self._stop.is_set() and self._is_current():
-                block = coming.result()
-                if block is None:
-                    return
-                last_id, tasks = block
-                coming = lister.submit(self._block, last_id)
-                for task in tasks:
-                    self._wait_for_pushes()
-                    if self._stop.is_set():
-                        return
-                    yield task
+    def _look_at_ledger(self, *, at_once: bool = False) -> None:
+        """Tell the writer what was made, and everybody how far it is.
 
-    def _is_current(self) -> bool:
-        return self._work.plan().model_version == self._target.version
+        Args:
+            at_once: Look however short a time ago that was done.
+        """
+        begin = time.monotonic()
+        if at_once or begin >= self._next_look:
+            self._said = self._seen()
+            # Of a million tasks it takes a second.
+            self._next_look = begin + max(_COUNT_S, 10 * (time.monotonic() - begin))
+        self._report_to(*self._said)
 
-    def _block(self, after_id: int) -> tuple[int, list[Task]] | None:
-        """The next tasks that are due, with the last id that was looked at; None after the last."""
-        ids = self._ledger.due(after_id, _BLOCK)
-        if not ids:
-            return None
-        held = self._note_held(ids)
-        missing = [task_id for task_id in ids if task_id not in held]
-        if not missing:
-            return ids[-1], []
-        self._ledger.ask(missing)
-        which = listing.Which(ids=tuple(missing))
-        pages = listing.pages(self._target.studio, self._target.project, which)
-        tasks = [self._task(listed) for _, page in pages for listed in page]
-        listed_ids = {task.id for task in tasks}
-        self._ledger.drop([task_id for task_id in missing if task_id not in listed_ids])
-        return ids[-1], tasks
-
-    def _task(self, listed: listing.Listed) -> Task:
-        return Task(
-            id=listed.id,
-            inner_id=listed.inner_id,
-            project=self._target.project,
-            data=dict(listed.data),
+    def _seen(self) -> tuple[float, str]:
+        """How far it is, as share and in words."""
+        counts = self._ledger.counts()
+        self._writer.expect(
+            max(0, counts[State.PREDICTED] - self._ledger.in_hand - self._writer.waiting)
         )
-
-    def _clear(self, task_ids: Sequence[int]) -> None:
-        """Of what is about to be sent, take out what Label Studio got otherwise meanwhile."""
-        self._note_held(task_ids)
-
-    def _note_held(self, task_ids: Sequence[int]) -> set[int]:
-        held = set(self._target.holders(task_ids))
-        self._ledger.pushed(list(held))
-        self._tally.add("already_there", len(held))
-        return held
+        there = max(0, counts[State.PUSHED] - self._before[State.PUSHED])
+        if there and self._job.attempts > 1 and not self._got_somewhere:
+            self._got_somewhere = True
+            self._jobs.got_somewhere(self._job.id, self._job.owner or "")
+        failed = max(0, counts[State.FAILED] - self._before[State.FAILED])
+        made = there + failed + counts[State.PREDICTED] + counts[State.SENDING]
+        total = there + failed + self._ledger.number_due()
+        rate = (there + failed) / max(time.monotonic() - self._begin, 0.001)
+        failures = f", {failed} failed" if failed else ""
+        said = f"{min(made, total)} of {total} tasks predicted, {there} in Label Studio{failures}"
+        return min(1.0, (there + failed) / max(total, 1)), f"{said}, {rate:.1f} tasks/s"
 
     def _pause(self, seconds: float) -> None:
         self._stop.wait(seconds)
 
-    def _wait_for_pushes(self) -> None:
-        self._report()
-        while self._writer.waiting > _MOST_WAITING and not self._stop.is_set():
-            self._pause(_REPORT_EVERY_S)
-            self._report()
+    def _clear(self, task_ids: Sequence[int]) -> None:
+        """Before a chunk is sent: whether it is ours to send, and not in Label Studio yet."""
+        if not self._jobs.is_held(self._job.id, self._job.owner or ""):
+            raise Stopped  # another does this backfill, or nobody shall
+        note_held(self._target, self._ledger, self._tally, task_ids)
 
-    def _settled(self) -> int:
-        counts = self._tally.counts()
-        return counts.pushed + counts.already_there + counts.failed
 
-    def _report(self) -> None:
-        now = time.monotonic()
-        if now - self._reported_at < _REPORT_EVERY_S:
-            return
-        self._reported_at = now
-        self._due = self._ledger.number_due()
-        counts, settled = self._tally.counts(), self._settled()
-        made = counts.predicted + counts.empty + counts.failed + counts.already_there
-        rate = (settled - self._settled_before) / max(now - self._begin, 0.001)
-        total = settled + self._due
-        failed = f", {counts.failed} failed" if counts.failed else ""
-        self._report_to(
-            settled / max(total, 1),
-            f"{made} of {total} tasks predicted, {settled - counts.failed} in Label Studio"
-            f"{failed}, {rate:.1f} tasks/s",
-        )
+class _Outbox(Ledger):
+    """The ledger as the writer uses it.
+
+    Attributes:
+        in_hand: How many predictions the writer has taken and not begun to send.
+    """
+
+    in_hand = 0
+
+    def waiting(self, most: int, most_bytes: int) -> list[Kept]:
+        """The predictions that have waited longest; the writer has them in hand now."""
+        taken = super().waiting(most, most_bytes)
+        self.in_hand = len(taken)
+        return taken
+
+    def sending(self, task_ids: Sequence[int]) -> set[int]:
+        """The predictions of these tasks are being sent, as far as they still are to be."""
+        marked = super().sending(task_ids)
+        self.in_hand = 0
+        return marked

@@ -154,7 +154,9 @@ class DistributedRunner:
             self._queue.client.delete(self._told(job_id))
         except RedisError as error:  # then it is told of again a little later, if need be
             self._redis_outage.begins(error)
-        if self._worker.do_next(job_id):
+        job = self._worker.take(job_id)
+        if job is not None:
+            self._worker.do(job)
             self.wake()  # the next one of the same project may have waited for it
 
     def _tell(self) -> None:

@@ -1,19 +1,20 @@
-"""Runs jobs in a thread of this process, one after the other."""
+"""Runs jobs in threads of this process."""
 
 from collections.abc import Mapping
-from threading import Event, Thread
+from threading import Event, Lock, Thread
 
 from prelabel.jobs.work import LEASE_S, Work, Worker
 from prelabel.store.jobs import Jobs
 
 
 class LocalRunner:
-    """One thread that looks at the table and does what is due.
+    """A few threads that do what is due; one of those that are idle looks at the table.
 
     Args:
         jobs: The table.
         work: What does a job, by its kind.
         poll_s: Pause between two looks at the table; `wake` cuts it short.
+        threads: Jobs that are done at a time.
         lease_s: See `LEASE_S`.
     """
 
@@ -23,35 +24,47 @@ class LocalRunner:
         work: Mapping[str, Work],
         poll_s: float = 1.0,
         *,
+        threads: int = 1,
         lease_s: float = LEASE_S,
     ) -> None:
         self._worker = Worker(jobs, work, lease_s=lease_s)
         self._poll_s = poll_s
         self._awake = Event()
-        self._thread = Thread(target=self._run, name="jobs", daemon=True)
+        self._looking = Lock()
+        self._threads = [Thread(target=self._run, name="jobs", daemon=True) for _ in range(threads)]
 
     def start(self) -> None:
         """Begin, with what an earlier process left."""
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def wake(self) -> None:
         """Look at the table now: a job was submitted."""
         self._awake.set()
 
     def stop(self, timeout_s: float = 5.0) -> None:
-        """Take no more jobs, and hand back the one at work; it is begun anew elsewhere.
+        """Take no more jobs, and hand back those at work; they are begun anew elsewhere.
 
         Args:
             timeout_s: Wait so long for the work to notice; then it goes on, but counts no more.
         """
         self._worker.stop()
         self._awake.set()
-        if self._thread.is_alive():
-            self._thread.join(timeout_s)
+        started = [thread for thread in self._threads if thread.is_alive()]
+        for thread in started:
+            thread.join(timeout_s / len(started))
+        if started:
             self._worker.hand_back()
 
     def _run(self) -> None:
-        while not self._worker.stopping:
-            if not self._worker.do_next():
-                self._awake.wait(self._poll_s)
-                self._awake.clear()
+        while True:
+            with self._looking:
+                if self._worker.stopping:
+                    return
+                job = self._worker.take()
+                if job is None:
+                    self._awake.wait(self._poll_s)
+                    self._awake.clear()
+                    continue
+            self._worker.do(job)
+            self.wake()  # the next one of the same project may have waited for it

@@ -152,9 +152,21 @@ class Retrieves:
         self._wake()
 
 
-def submit(jobs: Jobs, url: str, project: int, delay_s: float) -> None:
-    """Ask for the backfill of a project, or join the one that waits already."""
-    jobs.submit(KIND, f"{url}#{project}", delay_s=delay_s)
+def submit(
+    jobs: Jobs, url: str, project: int, delay_s: float, *, doubles_until: float | None = None
+) -> None:
+    """Ask for the backfill of a project, or join the one that waits already.
+
+    Args:
+        jobs: The table.
+        url: The Label Studio that the project belongs to.
+        project: Its number.
+        delay_s: Wait so long before it begins.
+        doubles_until: Until when Label Studio may store what it was pushed meanwhile, in seconds
+            since 1970; then the job looks for predictions that came twice.
+    """
+    payload = b"" if doubles_until is None else f"{doubles_until:.0f}".encode()
+    jobs.submit(KIND, f"{url}#{project}", payload=payload, delay_s=delay_s)
 
 
 def project_of(job: Job) -> int:

@@ -1,6 +1,7 @@
-"""Who does jobs: a thread of this process, or workers that hear of them over a Redis."""
+"""Who does jobs: threads of this process, or workers that hear of them over a Redis."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from types import ModuleType
 
 from prelabel.errors import MissingPackage
@@ -9,8 +10,34 @@ from prelabel.jobs.work import Runner, Work
 from prelabel.store.jobs import Jobs
 
 
+class Together:
+    """Several runners as one, each for kinds of its own.
+
+    Args:
+        runners: They are begun in this order.
+    """
+
+    def __init__(self, runners: Sequence[Runner]) -> None:
+        self._runners = tuple(runners)
+
+    def start(self) -> None:
+        """Begin them all."""
+        for runner in self._runners:
+            runner.start()
+
+    def wake(self) -> None:
+        """A job was submitted to one of them."""
+        for runner in self._runners:
+            runner.wake()
+
+    def stop(self, timeout_s: float) -> None:
+        """Stop them all at the same time; see `Runner`."""
+        with ThreadPoolExecutor(len(self._runners)) as stopping:
+            list(stopping.map(lambda runner: runner.stop(timeout_s), self._runners))
+
+
 def make_runner(
-    redis_url: str, jobs: Jobs, does: Mapping[str, Work], *, threads: int = 0
+    redis_url: str, jobs: Jobs, does: Mapping[str, Work], *, threads: int = 0, alone: int = 1
 ) -> Runner:
     """What does jobs of some kinds, or has them done; not begun yet.
 
@@ -19,13 +46,14 @@ def make_runner(
         jobs: The table.
         does: What does a job, by its kind. Servers and workers must group the kinds alike.
         threads: Jobs that are done here at a time where there is a Redis.
+        alone: Jobs that are done here at a time where there is none.
 
     Raises:
         SettingsError: `redis_url` is no address of a Redis.
         MissingPackage: What speaks to Redis is not installed.
     """
     if not redis_url:
-        return LocalRunner(jobs, does)
+        return LocalRunner(jobs, does, threads=alone)
     distributed = _distributed()
     queue = distributed.open_queue(redis_url, "+".join(sorted(does)))
     runner: Runner = distributed.DistributedRunner(jobs, does, queue, threads=threads)

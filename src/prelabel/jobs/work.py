@@ -105,28 +105,31 @@ class Worker:
         """Whether no more jobs are to be begun."""
         return self._stopping.is_set()
 
-    def do_next(self, job_id: str | None = None) -> bool:
-        """Do the job whose turn it is, to its end.
+    def take(self, job_id: str | None = None) -> Job | None:
+        """Take the job whose turn it is.
 
         Args:
-            job_id: Do this job, if it is its turn, and no other.
+            job_id: Take this job, if it is its turn, and no other.
 
         Returns:
-            False where there was nothing to do, or the database does not answer.
+            None where there is nothing to do, or the database does not answer.
         """
         try:
-            job = None if self.stopping else self._claim(job_id)
-            if job is None:
-                return False
-            log.info("job begins", job=job.id, kind=job.kind, project=job.project)
+            return None if self.stopping else self._claim(job_id)
+        except Exception:
+            log.exception("defect", thing="jobs")  # the thread is there for all later jobs, too
+            return None
+
+    def do(self, job: Job) -> None:
+        """Do a job that was taken, to its end."""
+        log.info("job begins", job=job.id, kind=job.kind, project=job.project)
+        try:
             with _Lease(self._jobs, job, self._lease_s, self._stopping) as lease:
                 self._at_work[job.id] = job
                 self._write(self._do(job, lease.report))
                 self._at_work.pop(job.id, None)
         except Exception:
-            log.exception("defect", thing="jobs")  # the thread is there for all later jobs, too
-            return False
-        return True
+            log.exception("defect", thing="jobs")
 
     def stop(self) -> None:
         """Begin no more jobs, and end those at work at their next report."""

@@ -14,10 +14,15 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
 )
 
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio.tasks import Task
+
+_PROJECTS_END = 2**31
+_MOST_DIGITS = 18
+_LONGEST_NAME = 100
 
 _MEMBERS_OF_UNIONS = ("list[Task]", "Task", "function-after[_as_list()]")
 
@@ -32,22 +37,36 @@ def _as_object(value: object) -> object:
     return value
 
 
-def _project_number(value: object) -> object:
+def project_number(project: int | str | None) -> int | None:
+    """A project's number where it is one that Label Studio gives, which is none of over 32 bits.
+
+    Other callers may call their projects what they like.
+    """
+    text = str(project) if isinstance(project, str | int) else ""
+    is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
+    return int(text) if is_number and int(text) < _PROJECTS_END else None
+
+
+def _project_name(value: object) -> object:
     """Project 7 is `7` in webhooks, `"7.1699999999"` elsewhere, an object in events."""
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, str):
-        value = value.partition(".")[0]
+        value = value.partition(".")[0][:_LONGEST_NAME]
     return value if value not in ("", None) else None
 
 
 def _project_created(value: object) -> object:
     """When project `"7.1699999999"` was made; its number alone is used again in a new database."""
     made = value.partition(".")[2] if isinstance(value, str) else ""
-    return int(made) if made.isascii() and made.isdigit() else None
+    is_number = made.isascii() and made.isdigit() and len(made) <= _MOST_DIGITS
+    return int(made) if is_number else None
 
 
-Project = Annotated[int | str | None, BeforeValidator(_project_number)]
+_AS_SENT = WithJsonSchema(
+    {"anyOf": [{"type": kind} for kind in ("integer", "string", "object", "null")]}
+)
+Project = Annotated[int | str | None, BeforeValidator(_project_name), _AS_SENT]
 ProjectCreated = Annotated[
     int | None, Field(validation_alias="project"), BeforeValidator(_project_created)
 ]

@@ -6,6 +6,9 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, GetCoreSchemaHandler
 from pydantic_core import CoreSchema, core_schema
 
+_IDS_END = 2**63
+"""Label Studio's ids of tasks are of 64 bits with a sign."""
+
 
 @dataclass(frozen=True, slots=True)
 class OnError:
@@ -40,7 +43,7 @@ class Task(BaseModel):
     @property
     def number(self) -> int | None:
         """The id where it is one of Label Studio's own."""
-        return self.id if isinstance(self.id, int) else None
+        return self.id if isinstance(self.id, int) and 0 <= self.id < _IDS_END else None
 
     def __str__(self) -> str:
         return f"task {self.id}" if self.id is not None else "a task without id"

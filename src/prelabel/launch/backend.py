@@ -2,12 +2,14 @@
 
 import base64
 import io
+import secrets
+import ssl
 import sysconfig
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import httpx2
 from PIL import Image
@@ -15,6 +17,10 @@ from PIL import Image
 from prelabel.errors import LoginRefused, ModelError, OperatorError
 from prelabel.launch.label_studio import host_and_port
 from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, port_is_taken
+from prelabel.settings import Settings
+
+Trust: TypeAlias = ssl.SSLContext | str | bool
+"""Which certificates are trusted: those of a context, of authorities in a file, all known, none."""
 
 NAME = "prelabel backend"
 PROJECT = "warm-up"
@@ -65,16 +71,33 @@ def start(url: str, *, log_path: Path, environment: Mapping[str, str]) -> Child:
     return child
 
 
-def is_running(url: str, auth: httpx2.Auth | None = None) -> bool:
+def own_certificate(settings: Settings) -> ssl.SSLContext | bool:
+    """Trust in the certificate that the backend of these settings serves with, and in no other.
+
+    Its name is not looked at: on its own machine it is asked by its address.
+    """
+    if settings.ssl_certfile is None:
+        return True
+    trust = ssl.create_default_context(cafile=settings.ssl_certfile)
+    trust.check_hostname = False
+    trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    return trust
+
+
+def is_running(url: str, auth: httpx2.Auth | None = None, verify: Trust = True) -> bool:
     """Whether a prelabel backend answers at `url`, and to these credentials where it wants some."""
     try:
-        health = httpx2.get(f"{url}/health", auth=auth, timeout=PROBE_TIMEOUT_S).json()
+        health = httpx2.get(
+            f"{url}/health", auth=auth, timeout=PROBE_TIMEOUT_S, verify=verify
+        ).json()
     except (httpx2.TransportError, ValueError):
         return False
     return isinstance(health, dict) and "model_loaded" in health
 
 
-def told(url: str, path: str, auth: httpx2.Auth | None = None) -> dict[str, Any]:
+def told(
+    url: str, path: str, auth: httpx2.Auth | None = None, verify: Trust = True
+) -> dict[str, Any]:
     """What the backend at `url` tells of itself at a path, such as "/health".
 
     Raises:
@@ -82,7 +105,7 @@ def told(url: str, path: str, auth: httpx2.Auth | None = None) -> dict[str, Any]
         LoginRefused: The backend wants other credentials.
         ModelError: It answered, and said no.
     """
-    with httpx2.Client(base_url=url, auth=auth, timeout=PROBE_TIMEOUT_S) as client:
+    with httpx2.Client(base_url=url, auth=auth, timeout=PROBE_TIMEOUT_S, verify=verify) as client:
         try:
             return _ask(client, "GET", path)
         except ValueError as error:
@@ -97,6 +120,7 @@ def warm_up(
     *,
     label_config: str | None = None,
     auth: httpx2.Auth | None = None,
+    verify: Trust = True,
     timeout_s: float = 900.0,
 ) -> WarmUp:
     """Have the backend load its model and predict one picture.
@@ -109,6 +133,7 @@ def warm_up(
         picture: An image file's bytes: PNG or JPEG.
         label_config: What to find in it; by default the shipped boxes.
         auth: What the backend asks for.
+        verify: Which certificates are trusted, as VERIFY_SSL says it.
         timeout_s: How long to go on.
 
     Raises:
@@ -117,11 +142,13 @@ def warm_up(
         ModelError: It could not predict the picture; the cause is its own.
     """
     begin = time.monotonic()
-    uri = f"data:image/jpeg;base64,{base64.b64encode(picture).decode()}"
+    # What was found in the last warm-up would be given without the model: no two are the same file.
+    unique = picture + secrets.token_bytes(8)
+    uri = f"data:image/jpeg;base64,{base64.b64encode(unique).decode()}"
     task = {"id": 1, "data": {"image": uri}}
     body = {"tasks": [task], "project": PROJECT, "label_config": label_config}
     prediction = None
-    with httpx2.Client(base_url=url, auth=auth, timeout=timeout_s) as client:
+    with httpx2.Client(base_url=url, auth=auth, timeout=timeout_s, verify=verify) as client:
         failed_before, _ = _failures(client)
         while not prediction:
             prediction = _ask(client, "POST", "/predict", body)["results"][0]

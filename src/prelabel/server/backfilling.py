@@ -3,7 +3,8 @@
 import asyncio
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING, TypeVar
 
 import structlog
@@ -47,17 +48,38 @@ class Backfilling:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="ledger")
         self._away_until = 0.0
 
-    async def ask(self, question: Callable[[], _Answer]) -> _Answer | None:
-        """What the ledgers answer; None where the database does not."""
+    async def ask(
+        self, question: Callable[[], _Answer], late: Callable[[_Answer], None] | None = None
+    ) -> _Answer | None:
+        """What the ledgers answer; None where the database does not.
+
+        Args:
+            question: Asks them; one that changes something changes it also when it is too late.
+            late: Told what they answered after all, when nobody waited for it any more.
+        """
         if time.monotonic() < self._away_until:
             return None
-        asked = asyncio.get_running_loop().run_in_executor(self._threads, question)
+        begun = self._threads.submit(question)
         try:
-            return await asyncio.wait_for(asked, _PATIENCE_S)
+            return await asyncio.wait_for(asyncio.wrap_future(begun), _PATIENCE_S)
         except (StoreUnavailable, TimeoutError) as error:
             self._away_until = time.monotonic() + _NOT_ASKED_FOR_S
             log.warning("retrieve not written down", reason=str(error) or "the database is slow")
+            if late is not None:
+                begun.add_done_callback(lambda done: self._tell(done, late))
             return None
+
+    def later(self, change: Callable[[], object]) -> None:
+        """Change the ledgers when there is time, or not at all where the database does not answer.
+
+        A server that ends leaves it; the job that a request was written down with sees to it.
+        """
+        with suppress(RuntimeError):  # the threads are gone
+            self._threads.submit(change).add_done_callback(_log_trouble)
+
+    def _tell(self, done: Future[_Answer], late: Callable[[_Answer], None]) -> None:
+        if not done.cancelled() and done.exception() is None:
+            self.later(lambda: late(done.result()))
 
     def start(self) -> None:
         """Begin to do jobs, with those that an earlier process left."""
@@ -90,3 +112,8 @@ class Backfilling:
             StoreUnavailable: It does not answer.
         """
         return Recorded(self.jobs.recent(None, SHOWN_JOBS))
+
+
+def _log_trouble(done: "Future[object]") -> None:
+    if not done.cancelled() and done.exception() is not None:
+        log.warning("answer not written down", reason=str(done.exception()))

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from prelabel.errors import NoSuchJob
-from prelabel.labelstudio.messages import FitRequest, TrainRequest
+from prelabel.labelstudio.messages import FitRequest, TrainRequest, project_number
 from prelabel.labelstudio.regions.write import SHAPES
 from prelabel.plan import Plan
 from prelabel.plan import Taught as Lesson
@@ -79,7 +79,7 @@ class Learning:
 
     def teach(self, plan: Plan, project: int | str | None, created: int | None) -> Plan:
         """The plan with what was learnt from the project's annotations, if anything was."""
-        number = _number(project)
+        number = project_number(project)
         known = None if number is None else self.learner.of(number, created)
         if known is None:
             return plan
@@ -155,7 +155,7 @@ class Learning:
         created: int | None = None,
         delayed: bool = False,
     ) -> Answer:
-        number = _number(project)
+        number = project_number(project)
         if number is None:
             return taken(NO_PROJECT)
         job = await asyncio.to_thread(
@@ -220,9 +220,3 @@ def described(job: Job) -> Answer:
         "finished": job.finished.isoformat(timespec="seconds") if job.finished else None,
         "attempts": job.attempts,
     }
-
-
-def _number(project: int | str | None) -> int | None:
-    """Label Studio numbers its projects; other callers may call them what they like."""
-    text = str(project)
-    return int(text) if text.isascii() and text.isdigit() else None

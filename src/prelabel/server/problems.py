@@ -1,6 +1,7 @@
 """Errors as `application/problem+json` (RFC 9457), with the request's id."""
 
 import json
+from http import HTTPStatus
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -8,12 +9,17 @@ from starlette.responses import Response
 from prelabel.errors import NotAuthenticated, PrelabelError, TooManyRequests, consequence_of
 
 MEDIA_TYPE = "application/problem+json"
+_USUAL_RETRY_AFTER_S = 5
+"""After so long a database that did not answer may be asked again."""
 
 
 def problem(error: PrelabelError, request_id: str) -> Response:
     """The answer for an error that prelabel can name."""
-    status = consequence_of(error).http_status
+    consequence = consequence_of(error)
+    status = consequence.http_status
     headers = {}
+    if status == HTTPStatus.SERVICE_UNAVAILABLE and consequence.retry:
+        headers["Retry-After"] = str(_USUAL_RETRY_AFTER_S)
     if isinstance(error, NotAuthenticated):
         headers["WWW-Authenticate"] = 'Basic realm="prelabel", charset="UTF-8"'
     if isinstance(error, TooManyRequests):

@@ -4,10 +4,12 @@ The ledger is there for answers that come late. Where the database does not answ
 answered as if there were none.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
+from functools import partial
+from threading import Lock
 
 from prelabel.errors import PrelabelError
-from prelabel.jobs.retrieves import Scope, goes_on, in_work
+from prelabel.jobs.retrieves import Answered, Scope, goes_on, in_work
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
 from prelabel.server.backfilling import Backfilling
@@ -30,6 +32,7 @@ class Retrieve:
         self._scope = scope
         self._tasks = tasks
         self._known: dict[int | None, Outcome] = {}
+        self._late = _Late()
 
     async def begin(self) -> Sequence[Task]:
         """Write the request down; gives the tasks that are to be predicted for it."""
@@ -41,8 +44,11 @@ class Retrieve:
             return self._tasks
         if len(numbers) == 1:
             return await self._take(there, scope, numbers[0])
-        mine = await there.ask(lambda: there.retrieves.begin(scope, numbers))
+        mine = await there.ask(lambda: there.retrieves.begin(scope, numbers), self._late.begun)
         if mine is None:
+            # It may be written down all the same, and a job would then predict what is answered
+            # here: as soon as it is, the answer is written down, too.
+            self._late.end = partial(_end_late, there, scope)
             self._backfilling = None
             return self._tasks
         theirs = [task for task in self._tasks if task.number not in mine]
@@ -61,6 +67,7 @@ class Retrieve:
         """
         there, scope = self._backfilling, self._scope
         if there is None or scope is None:
+            self._late.ended(found, gone=gone)
             return [outcome for _, outcome in found]
         outcomes = {task.number: outcome for task, outcome in found}
         number = self._tasks[0].number
@@ -103,3 +110,44 @@ class Retrieve:
                 given = await there.ask(lambda: there.retrieves.give(scope, number))
                 if given is False:
                     self._known[number] = in_work(task)
+
+
+class _Late:
+    """A request that was written down when nobody waited for that any more.
+
+    It begins in a thread of the ledgers and ends in the event loop, in either order.
+
+    Attributes:
+        end: Writes down what the tasks that were taken were answered; None while none is late.
+    """
+
+    def __init__(self) -> None:
+        self.end: Callable[[Collection[int], Answered, bool], None] | None = None
+        self._mine: Collection[int] | None = None
+        self._found: tuple[Answered, bool] | None = None
+        self._lock = Lock()
+
+    def begun(self, mine: Collection[int]) -> None:
+        """It is written down, with these tasks."""
+        with self._lock:
+            self._mine = mine
+            found = self._found
+        if found is not None and self.end is not None:
+            self.end(mine, *found)
+
+    def ended(self, found: Answered, *, gone: bool) -> None:
+        """It is about to be answered."""
+        with self._lock:
+            self._found = (found, gone)
+            mine = self._mine
+        if mine is not None and self.end is not None:
+            self.end(mine, found, gone)
+
+
+def _end_late(
+    there: Backfilling, scope: Scope, mine: Collection[int], found: Answered, gone: bool
+) -> None:
+    taken = [(task, outcome) for task, outcome in found if task.number in mine]
+    write = there.retrieves.abandon if gone else there.retrieves.end
+    if taken:
+        there.later(lambda: write(scope, taken))

@@ -10,7 +10,7 @@ from pydantic_core import to_json
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio import messages
 from prelabel.plan import NO_PREDICTOR, Plan
-from prelabel.server import metrics, status
+from prelabel.server import answers, metrics, status
 from prelabel.server.foreign import refuse_foreign_pages
 from prelabel.server.introduction import Introduction
 from prelabel.server.learning import no_such_job, taken
@@ -31,6 +31,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
     for code, text in {
         400: "The request does not parse.",
         401: "Credentials are missing or wrong.",
+        403: "A page of another site made a browser send this.",
         413: "The body is too large.",
         429: "Too many requests; `Retry-After` says when to come again.",
         503: "More waits than the server holds; `Retry-After` says when to come again.",
@@ -41,15 +42,24 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 _NO_JOB: dict[int | str, dict[str, Any]] = {
     410: _PROBLEMS[400] | {"description": "Nothing is known of this job."}
 }
-_FOREIGN: dict[int | str, dict[str, Any]] = {
-    403: _PROBLEMS[400] | {"description": "A page of another site sent this."}
+_NOT_READY: dict[int | str, dict[str, Any]] = {
+    503: {"description": "The server starts or ends.", "model": answers.StateAnswer}
+}
+_SERIES: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Series in Prometheus' text format.",
+        "content": {metrics.CONTENT_TYPE.partition(";")[0]: {"schema": {"type": "string"}}},
+    }
 }
 
 
 def body_of(model: type[messages.Request]) -> dict[str, Any]:
     """The OpenAPI description of a body that the route itself parses, fast and only once."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
-    return {"requestBody": {"content": {"application/json": {"schema": schema}}}}
+    required = any(field.is_required() for field in model.model_fields.values())
+    return {
+        "requestBody": {"required": required, "content": {"application/json": {"schema": schema}}}
+    }
 
 
 def routes(service: Service) -> APIRouter:
@@ -173,28 +183,28 @@ def _add_job_status(router: APIRouter, service: Service) -> None:
 
 
 def _add_watching(router: APIRouter, service: Service) -> None:
-    @router.get("/health")
+    @router.get("/health", response_model=answers.HealthAnswer)
     async def health() -> Response:
         """Alive, and what answers; in milliseconds, whatever else is going on."""
         return _json(service.health())
 
-    @router.get("/live")
+    @router.get("/live", response_model=answers.StateAnswer)
     async def live() -> Response:
         """For orchestrators: the process answers. Needs no password."""
         return _json({"status": "ok"})
 
-    @router.get("/ready")
+    @router.get("/ready", response_model=answers.StateAnswer, responses=_NOT_READY)
     async def ready() -> Response:
         """For orchestrators: requests may be sent here. Needs no password."""
         return _json({"status": service.state}, 200 if service.state == "ok" else 503)
 
-    @router.get("/metrics", response_class=Response)
+    @router.get("/metrics", response_class=Response, responses=_SERIES)
     async def prometheus() -> Response:
         """Prometheus metrics."""
         series = await asyncio.to_thread(service.metrics.exposition)
         return Response(series, media_type=metrics.CONTENT_TYPE)
 
-    @router.get("/status")
+    @router.get("/status", response_model=answers.StatusAnswer)
     async def status_json() -> Response:
         """What the status page shows, for machines."""
         return _json(await asyncio.to_thread(status.report, service))
@@ -213,13 +223,17 @@ def _add_cancelling(router: APIRouter, service: Service) -> None:
             raise no_such_job(job_id)
         service.records.forget()
 
-    @router.post("/jobs/{job_id}/cancel", responses=_FOREIGN | _NO_JOB)
+    @router.post(
+        "/jobs/{job_id}/cancel",
+        response_model=answers.CancelAnswer,
+        responses=_NO_JOB,
+    )
     async def cancel_job(request: Request, job_id: str) -> Response:
         """End a job that waits or runs."""
         await cancel(request, job_id)
         return _json({"job": job_id, "job_status": "cancelled"})
 
-    @router.post("/", status_code=303, response_class=Response, responses=_FOREIGN | _NO_JOB)
+    @router.post("/", status_code=303, response_class=Response, responses=_NO_JOB)
     async def cancel_on_page(
         request: Request, cancel_: Annotated[str, Query(alias="cancel")]
     ) -> Response:

@@ -15,7 +15,7 @@ from prelabel import __version__
 from prelabel.errors import NotReached, OperatorError
 from prelabel.gathering import Access, Studio, not_reached
 from prelabel.jobs.retrieves import Scope
-from prelabel.labelstudio.messages import PredictRequest, SetupRequest
+from prelabel.labelstudio.messages import PredictRequest, SetupRequest, project_number
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
@@ -25,8 +25,9 @@ from prelabel.predictors.base import Predictor
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.deadline import Deadline
 from prelabel.server.admission import Admission, Stay
+from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
-from prelabel.server.gauges import OfPredictors, OfRecords
+from prelabel.server.gauges import OfAdmission, OfPredictors, OfRecords, OfState
 from prelabel.server.introduction import Introduction, believed_origin
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
@@ -68,6 +69,8 @@ class Service:
         backfilling: What goes on after an answer; None without a login of Label Studio.
         admission: How much may wait.
         metrics: Where its work is counted; what its parts were given, too.
+        afterwards: Finds for the next click what was not reached; None where jobs do that.
+        closing: Called when no new work is begun any more.
     """
 
     def __init__(
@@ -82,6 +85,8 @@ class Service:
         backfilling: Backfilling | None = None,
         admission: Admission | None = None,
         metrics: Metrics | None = None,
+        afterwards: Afterwards | None = None,
+        closing: Callable[[], None] = lambda: None,
     ) -> None:
         self.projects = Projects()
         self.metrics = metrics or Metrics()
@@ -93,6 +98,8 @@ class Service:
         self._predictors = predictors
         self.metrics.watch(OfPredictors(self.predictors))
         self.metrics.watch(OfRecords(self.records))
+        self.metrics.watch(OfAdmission(self.admission.occupancy))
+        self.metrics.watch(OfState(lambda: self.state))
         studio = replace(studio, clock=self.metrics)
         self._studio = studio
         self._origin = origin
@@ -105,6 +112,8 @@ class Service:
             fetchers=ThreadPoolExecutor(_SINGLE_FETCHES, thread_name_prefix="fetch-one"),
             room=None,
         )
+        self._afterwards = afterwards
+        self._closing = closing
         self._settled = Event()
         self._stopping = Event()
         self._started = time.monotonic()
@@ -160,12 +169,18 @@ class Service:
         # Others than Label Studio store nothing: what they are answered is not looked for there.
         scope = _scope(request, asked) if stay.asks_again else None
         retrieve = Retrieve(self.backfilling, scope, asked.tasks)
+        afterwards = self._afterwards if stay.asks_again and not asked.interactive else None
+        if afterwards:
+            afterwards.give_way(asked.project.key)
         mine = await retrieve.begin()
         taken = replace(asked, tasks=mine[: stay.take(len(mine))])
         found = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
         found += [_no_room(task) for task in mine[len(found) :]]
         gone = bool(found) and await is_gone()
         outcomes = await retrieve.end(list(zip(mine, found, strict=True)), gone=gone)
+        if afterwards:
+            ended = zip(asked.tasks, outcomes, strict=True)
+            afterwards.go_on(asked.project.key, ended, asked.plan, self._access(asked))
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
             self.projects.record(asked.project, task, outcome, request_id)
             self.metrics.predicted(kind_of(outcome), outcome)
@@ -244,6 +259,9 @@ class Service:
             self._single_studio.fetchers,
         ):
             pool.shutdown(wait=False, cancel_futures=True)
+        if self._afterwards:
+            self._afterwards.stop()
+        self._closing()
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
@@ -264,11 +282,12 @@ class Service:
     def _taught(self, plan: Plan, project: int | str | None, created: int | None) -> Plan:
         return self.learning.teach(plan, project, created) if self.learning else plan
 
-    def _origin_for(self, project: Project) -> Origin | None:
-        """The configured Label Studio, else the one that introduced itself, if believable."""
-        if self._origin is not None or project.introduction is None:
-            return self._origin
-        return believed_origin(project.introduction)
+    def _access(self, asked: Asked) -> Access:
+        """What images may be fetched with; where no Label Studio is set, one may be believed."""
+        origin, introduction = self._origin, asked.project.introduction
+        if origin is None and introduction is not None and asked.plan.steps:
+            origin = believed_origin(introduction)
+        return Access(asked.login, asked.password, origin)
 
     async def _outcomes(
         self,
@@ -287,9 +306,7 @@ class Service:
 
         def run() -> None:
             self.metrics.took("queue", time.perf_counter() - queued)
-            origin = self._origin_for(asked.project) if asked.plan.steps else None
-            access = Access(asked.login, asked.password, origin)
-            steps = predict_tasks(asked.tasks, plan, studio, access, deadline)
+            steps = predict_tasks(asked.tasks, plan, studio, self._access(asked), deadline)
             for index, outcome in steps:
                 reached[index] = outcome
                 stay.done()
@@ -318,12 +335,10 @@ class Service:
 
 def _scope(request: PredictRequest, asked: Asked) -> Scope | None:
     """Who asks, where it is Label Studio, which stores what it is answered."""
-    project, created, plan = request.project, request.project_created, asked.plan
-    if not isinstance(project, int | str) or not str(project).isdecimal() or created is None:
+    number, created = project_number(request.project), request.project_created
+    if number is None or created is None or asked.interactive or not asked.plan.steps:
         return None
-    if asked.interactive or not plan.steps:
-        return None
-    return Scope(int(project), created, plan.model_version)
+    return Scope(number, created, asked.plan.model_version)
 
 
 def _check(predictor: Predictor) -> None:

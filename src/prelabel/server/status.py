@@ -3,7 +3,7 @@
 from typing import Any
 
 from prelabel.predictors.base import Predictor
-from prelabel.runtime.batcher import Batcher
+from prelabel.runtime.batcher import waiting
 from prelabel.server.gauges import word
 from prelabel.server.learning import described
 from prelabel.server.records import Taught
@@ -35,13 +35,13 @@ def report(service: Service) -> dict[str, Any]:
 
 def _queue(predictor: Predictor) -> dict[str, Any]:
     """What waits for a predictor; nothing where it has no queue."""
-    if not isinstance(predictor, Batcher):
+    queue = waiting(predictor)
+    if queue is None:
         return {}
-    waiting = predictor.waiting()
     return {
-        "queue": {word(priority): images for priority, images in waiting.images.items()},
-        "oldest_s": round(waiting.oldest_s, 1),
-        "batches_running": waiting.running,
+        "queue": {word(priority): images for priority, images in queue.images.items()},
+        "oldest_s": round(queue.oldest_s, 1),
+        "batches_running": queue.running,
     }
 
 

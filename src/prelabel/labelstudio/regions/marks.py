@@ -12,7 +12,7 @@ from prelabel import keypoints
 from prelabel.geometry import clip_boxes
 from prelabel.labelstudio.config import Control, LabelConfig
 from prelabel.labelstudio.regions.check import is_shape, without_problems
-from prelabel.labelstudio.regions.read import are_numbers, is_size, keypoint_indices, upright_box
+from prelabel.labelstudio.regions.read import are_numbers, keypoint_indices, size_of, upright_box
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
 from prelabel.types import Attributes, Float32Array, Mark
 
@@ -91,7 +91,7 @@ def read_marks(
         and isinstance(region.get("value"), dict)
         and (page is None or region.get("item_index", 0) == page)
     ]
-    image_hw = next((hw for region in regions if (hw := _size(region))), None)
+    image_hw = next((hw for region in regions if (hw := size_of(region))), None)
     if image_hw is None:
         return (0, 0), ()
     words = _Words.of(config, regions)
@@ -235,15 +235,10 @@ class _MarkReader:
         return np.concatenate([low - room, high + room]).astype(np.float32)
 
 
-def _size(region: Mapping[str, Any]) -> tuple[int, int] | None:
-    height, width = region.get("original_height"), region.get("original_width")
-    return (height, width) if is_size(height) and is_size(width) else None
-
-
 def _shape(region: Mapping[str, Any], config: LabelConfig, words: _Words) -> _Shape | None:
     """The shape that a region is; None where it is broken or not of this config."""
     control, value = config.control(str(region.get("from_name"))), region["value"]
-    if control is None or config.image(control.to_name) is None or _size(region) is None:
+    if control is None or config.image(control.to_name) is None or size_of(region) is None:
         return None
     numbers = {**value, "rotation": value.get("rotation") or 0.0}
     if control.tag == "RectangleLabels":

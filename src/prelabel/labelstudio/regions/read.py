@@ -32,26 +32,37 @@ class Drawn:
     people: Poses
 
 
-def read(result: Sequence[Region], config: LabelConfig, page: int | None = None) -> Drawn:
+def read(result: Sequence[Any], config: LabelConfig, page: int | None = None) -> Drawn:
     """Read a result back into pixels: the inverse of `write`.
 
     Keypoints belong to the person whose region is their parent; those without a parent are one
-    person. A person's box is the parent's, else the box around the keypoints.
+    person. A person's box is the parent's, else the box around the keypoints. Regions that are
+    broken are passed over.
 
     Args:
         result: Regions of one annotation or prediction.
         config: The project's label config.
         page: Read only this page of a `valueList`; None where the task has one image.
     """
-    regions = [region for region in result if page is None or region.get("item_index", 0) == page]
-    shapes = [region for region in regions if "original_width" in region]
-    if not shapes:
+    regions = [
+        region
+        for region in result
+        if isinstance(region, dict)
+        and isinstance(region.get("value"), dict)
+        and (page is None or region.get("item_index", 0) == page)
+    ]
+    hw = next((hw for region in regions if (hw := size_of(region))), None)
+    if hw is None:
         return Drawn((0, 0), Detections.none("drawn"), Poses.none(len(keypoints.NAMES), "drawn"))
-    hw = (int(shapes[0]["original_height"]), int(shapes[0]["original_width"]))
     points = _read_points(regions, config, hw)
-    rectangles = [r for r in regions if r.get("type") == "rectanglelabels"]
-    parents = {r["id"]: _read_rectangle(r, hw) for r in rectangles if r.get("id") in points}
-    lone = [r for r in rectangles if r.get("id") not in points]
+    rectangles = [
+        r for r in regions if r.get("type") == "rectanglelabels" and _is_rectangle(r["value"])
+    ]
+    families = points.keys() - {""}
+    parents = {
+        str(r["id"]): _read_rectangle(r, hw) for r in rectangles if str(r.get("id")) in families
+    }
+    lone = [r for r in rectangles if str(r.get("id")) not in families]
     return Drawn(hw, _read_boxes(lone, regions, hw), _read_people(points, parents))
 
 
@@ -70,14 +81,14 @@ def _read_points(
     """Index, x, y and score of each keypoint, by the id of its parent ("" for none)."""
     indices = keypoint_indices(config)
     found: dict[str, list[tuple[int, float, float, float]]] = {}
-    for region in regions:
+    for region in (r for r in regions if r.get("type") == "keypointlabels"):
         known = indices.get(str(region.get("from_name")), {})
-        for label in region.get("value", {}).get("keypointlabels", ()):
-            if label in known:
-                value, score = region["value"], float(region.get("score") or 1.0)
+        value = region["value"]
+        for label in _texts(value.get("keypointlabels")):
+            if label in known and are_numbers(value, ("x", "y")):
                 x, y = value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]
                 family = str(region.get("parentID") or "")
-                found.setdefault(family, []).append((known[label], x, y, score))
+                found.setdefault(family, []).append((known[label], x, y, _score(region)))
     return found
 
 
@@ -113,23 +124,39 @@ def _read_boxes(
     if not kept:
         return Detections.none("drawn")
     parts = {
-        region.get("id"): choice
+        str(region.get("id")): normalised(choice)
         for region in regions
-        for choice in region.get("value", {}).get("choices", ())
+        for choice in _texts(region["value"].get("choices"))
         if normalised(choice) in BODY_PARTS
     }
     return Detections(
         np.stack([box for _, box, _ in kept]),
         np.array([score for _, _, score in kept], np.float32),
-        tuple(str(next(iter(r["value"].get("rectanglelabels", ())), "")) for r, _, _ in kept),
-        tuple(normalised(parts[r.get("id")]) if r.get("id") in parts else None for r, _, _ in kept),
+        tuple(next(iter(_texts(r["value"].get("rectanglelabels"))), "") for r, _, _ in kept),
+        tuple(parts.get(str(r.get("id"))) for r, _, _ in kept),
         "drawn",
     )
 
 
 def _read_rectangle(region: Region, hw: tuple[int, int]) -> tuple[Float32Array, float]:
     """The upright box around a rectangle and its score."""
-    return upright_box(region["value"], hw), float(region.get("score") or 1.0)
+    return upright_box(region["value"], hw), _score(region)
+
+
+def _is_rectangle(value: Mapping[str, Any]) -> bool:
+    """Whether all its numbers are there; one that is not turned needs no angle."""
+    turned = value.get("rotation") is not None
+    return are_numbers(value, (*NUMBER_KEYS, "rotation") if turned else NUMBER_KEYS)
+
+
+def _score(region: Region) -> float:
+    """How sure a model is; 1 where a person drew it, or what is written is no score."""
+    score = region.get("score")
+    return float(score) if isinstance(score, int | float) and 0 < score <= 1 else 1.0
+
+
+def _texts(listed: object) -> list[str]:
+    return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
 
 
 def upright_box(value: Mapping[str, Any], hw: tuple[int, int]) -> Float32Array:
@@ -170,13 +197,19 @@ def drawn_places(
         height, width = result.get("original_height"), result.get("original_width")
         if not is_size(height) or not is_size(width):
             continue
-        if kind.startswith("rectangle") and are_numbers(value, NUMBER_KEYS):
+        if kind.startswith("rectangle") and _is_rectangle(value):
             box = upright_box(value, (height, width))
             boxes.append(tuple(float(edge) for edge in box))
         is_point = kind.startswith("keypoint") and result.get("is_positive") is not False
         if is_point and are_numbers(value, ("x", "y")):
             points.append((value["x"] / 100 * width, value["y"] / 100 * height))
     return tuple(boxes), tuple(points)
+
+
+def size_of(region: Mapping[str, Any]) -> tuple[int, int] | None:
+    """Height and width of a region's image in pixels; None where it does not say so."""
+    height, width = region.get("original_height"), region.get("original_width")
+    return (height, width) if is_size(height) and is_size(width) else None
 
 
 def is_size(size: object) -> TypeGuard[int]:
