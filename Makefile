@@ -5,6 +5,8 @@
 #   make demo RTMLIB=1   with the pose models of RTMLib (fetches their weights)
 #   make test            lint, types, import rules, and all tests
 #   make test-api        the tests of the server's HTTP interface alone
+#   make soak            everything at once with faults, for MINUTES=10
+#   make fuzz            the fuzz tests at length, with FUZZ_EXAMPLES=500
 #   make dev-install     the environment that the tests need
 #   make up              Label Studio and prelabel in containers; PROD=1, GPU=1: as their files say
 #   make down            stop the containers; their data stays
@@ -44,7 +46,7 @@ COMPOSE_FILES = $(if $(PROD)$(GPU),-f $(SITE).yml $(if $(GPU),-f $(SITE).gpu.yml
 
 .PHONY: help
 help:
-	@sed -n '2,11s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '2,13s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 	@$(BIN)/prelabel demo $(DEMO_FLAGS)
@@ -58,6 +60,15 @@ test: $(DEV) $(LABEL_STUDIO) lint types
 
 test-api: $(DEV)
 	@$(BIN)/python -m pytest tests/server
+
+.PHONY: soak fuzz
+soak: $(DEV) $(LABEL_STUDIO)
+	@mkdir -p $(ARTEFACTS)
+	@$(BIN)/python scripts/soak.py --minutes $(or $(MINUTES),10) \
+		--label-studio $(STUDIO_VENV)/bin/label-studio --log $(ARTEFACTS)/soak.log
+
+fuzz: $(DEV)
+	@FUZZ_EXAMPLES=$(or $(FUZZ_EXAMPLES),500) $(BIN)/python -m pytest tests/fuzz
 
 lint: $(DEV)
 	@$(BIN)/ruff check --quiet --extend-exclude '.venv-*' .
