@@ -1,4 +1,5 @@
 import time
+from threading import Event
 
 import pytest
 from structlog.testing import capture_logs
@@ -168,12 +169,16 @@ def test_an_answer_does_not_wait_for_a_store_that_hangs(engine, add, monkeypatch
     add()
     learner.refresh()
     hangs = versions.active_numbers
-    monkeypatch.setattr(versions, "active_numbers", lambda: time.sleep(0.5) or hangs())
+    asked, may_answer = Event(), Event()
+    monkeypatch.setattr(
+        versions, "active_numbers", lambda: asked.set() or (may_answer.wait(10) and hangs())
+    )
     learner.start()
-    time.sleep(0.05)
+    assert asked.wait(10)
     started = time.monotonic()
     assert version_of(learner) == 1
-    assert time.monotonic() - started < 0.1
+    assert time.monotonic() - started < 8
+    may_answer.set()
     learner.stop()
 
 

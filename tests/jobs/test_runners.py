@@ -254,7 +254,7 @@ def test_stopping_does_not_wait_for_work_that_does_not_listen(table, make):
     until(lambda: table.get(job.id).status == "running")
     started = time.monotonic()
     runner.stop(0.1)
-    assert time.monotonic() - started < 2
+    assert time.monotonic() - started < 8
     assert table.get(job.id).status == "queued"
     taken = table.claim("b", ["training"], 20)
     go_on.set()  # what it still finds out counts no more

@@ -46,7 +46,7 @@ def test_nobody_waits_for_longer_than_its_own_deadline():
     held = room.keep(image())
     started = time.monotonic()
     room.wait(Line(), 0.05)
-    assert 0.04 < time.monotonic() - started < 1
+    assert 0.04 < time.monotonic() - started < 8
     assert held is not None
 
 

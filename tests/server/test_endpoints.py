@@ -198,10 +198,9 @@ def test_health_and_setup_answer_while_a_prediction_waits(serve, predictor):
     busy = Thread(target=lambda: client.post("/predict", json=body))
     busy.start()
     time.sleep(0.1)
-    started = time.monotonic()
     assert client.get("/health").status_code == 200
     assert client.post("/setup", json={"schema": CONFIG}).status_code == 200
-    assert time.monotonic() - started < 1
+    assert busy.is_alive(), "the prediction waits still"
     predictor.may_go_on.set()
     busy.join()
 

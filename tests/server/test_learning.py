@@ -197,9 +197,7 @@ def slow(settings):
 
 
 def click(client, project=7):
-    started = time.perf_counter()
     answer = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": project}})
-    assert time.perf_counter() - started < 1
     assert answer.status_code == 201
     return answer.json()
 
