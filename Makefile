@@ -18,6 +18,9 @@ LABEL_STUDIO_PORT ?= 8080
 BACKEND_PORT ?= 9090
 ARTEFACTS := artefacts
 
+# These wait for other programs most of the time.
+SLOW := e2e or deploy
+
 VENV := .venv
 BIN := $(VENV)/bin
 PIP_INSTALL := pip install --quiet --disable-pip-version-check
@@ -53,8 +56,13 @@ demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 
 test: $(DEV) $(LABEL_STUDIO) lint types
 	@mkdir -p $(ARTEFACTS)
+	@echo "the tests with a Label Studio or an image run beside the others; they are shown at the end"
 	@status=0; \
-	$(BIN)/python -m pytest --junitxml=$(ARTEFACTS)/pytest.xml || status=$$?; \
+	$(BIN)/python -m pytest -m "$(SLOW)" --junitxml=$(ARTEFACTS)/pytest-slow.xml \
+		>$(ARTEFACTS)/pytest-slow.log 2>&1 & slow=$$!; \
+	$(BIN)/python -m pytest -m "not ($(SLOW))" --junitxml=$(ARTEFACTS)/pytest.xml || status=$$?; \
+	wait $$slow || status=$$?; \
+	cat $(ARTEFACTS)/pytest-slow.log; \
 	echo "artefacts: logs and screenshots of the tests are in $(ARTEFACTS)/"; \
 	exit $$status
 

@@ -15,6 +15,8 @@ from .services.fixtures import (  # noqa: F401 - named here, so that every test 
     sleepy,
 )
 
+pytest_plugins = ["tests.security.whole_suite"]
+
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
