@@ -17,7 +17,7 @@ from prelabel.jobs.backfill import Backfill
 from prelabel.jobs.backfill_range import KIND as RANGE
 from prelabel.jobs.backfill_range import RangePrediction
 from prelabel.jobs.local import LocalRunner
-from prelabel.jobs.retrieves import KIND, Retrieves
+from prelabel.jobs.retrieves import KIND, WAITS, Retrieves
 from prelabel.jobs.work import Stopped
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api.client import LabelStudio
@@ -179,6 +179,19 @@ def test_a_second_click_meanwhile_predicts_nothing_twice(do, fake, finder, retri
     assert do()["predicted"] == 0
     assert fake.holding("finder") == dict.fromkeys(ids, 1)
     assert table.claim("me", (KIND,), 60) is None
+
+
+@pytest.mark.parametrize("end", ["failed", "waits"])
+def test_what_a_job_cannot_bring_is_predicted_by_the_next_click(retrieves, table, end):
+    assert retrieves.begin(SCOPE, [1, 2]) == {1, 2}
+    retrieves.end(SCOPE, late([1, 2]))
+    assert retrieves.begin(SCOPE, [1, 2]) == set()
+    job = table.claim("me", (KIND,), 60)
+    if end == "failed":
+        table.fail(job.id, "me", "Invalid token.")
+    else:
+        table.renew(job.id, "me", 60, progress=0.0, message=f"{WAITS}: it is away")
+    assert retrieves.begin(SCOPE, [1, 2]) == {1, 2}
 
 
 def test_a_task_of_a_person_goes_first_and_is_taken_out_of_the_job(do, fake, finder, retrieves):

@@ -92,15 +92,27 @@ def test_guessing_ends_after_a_minutes_worth_and_costs_nobody_else_anything(app_
     client = app_server(**LOCKED)
     attacker, other = coming_from(client, "203.0.113.9"), coming_from(client, "203.0.113.10")
     statuses = [
-        attacker.get("/health", headers=basic("ann", f"guess {number}")).status_code
+        attacker.get("/metrics", headers=basic("ann", f"guess {number}")).status_code
         for number in range(65)
     ]
     assert statuses == [401] * 60 + [429] * 5
-    right = attacker.get("/health", headers=basic("ann", "right"))
+    right = attacker.get("/metrics", headers=basic("ann", "right"))
     assert right.status_code == 429  # or a guesser would know that it is
     assert 1 <= int(right.headers["Retry-After"]) <= 60
+    # Label Studio would wait for as long as it is told, inside a person's click.
+    soon = attacker.get("/health", headers=basic("ann", "right"))
+    assert (soon.status_code, soon.headers.get("Retry-After")) == (401, None)
     assert attacker.get("/live").status_code == 200
     assert other.get("/health", headers=basic("ann", "right")).status_code == 200
+
+
+def test_who_was_let_in_before_is_not_kept_out_by_one_who_guesses_beside_it(app_server):
+    client = app_server(**LOCKED)
+    assert client.get("/health", headers=basic("ann", "right")).status_code == 200
+    for number in range(65):
+        client.get("/metrics", headers=basic("ann", f"guess {number}"))
+    for path in ("/health", "/metrics"):
+        assert client.get(path, headers=basic("ann", "right")).status_code == 200
 
 
 def test_webhooks_that_show_no_password_do_not_count_as_guesses(app_server):

@@ -42,6 +42,10 @@ def tasks(*names):
     return [Task(id=number, data={"image": name}) for number, name in enumerate(names)]
 
 
+def numbered(first, *names):
+    return [(Task(id=first + n, data={"image": name}), LATE) for n, name in enumerate(names)]
+
+
 def late(*names):
     return [(task, LATE) for task in tasks(*names)]
 
@@ -136,16 +140,41 @@ def test_a_project_that_is_asked_for_again_is_left_to_the_request(make, plan, mo
     assert len(model.batches) == 1
 
 
-def test_the_newest_request_of_a_project_takes_the_place_of_older_ones(make, plan, model):
+def test_a_newer_request_does_not_make_the_older_ones_forgotten(make, plan, model):
     model.may_go_on.clear()
     afterwards = make()
     afterwards.go_on("7", late("a", "b", "c"), plan, Access())
     assert model.is_at_work.wait(10)
-    afterwards.go_on("7", late("x"), plan, Access())
+    afterwards.give_way("7")
+    afterwards.go_on("7", numbered(10, "x"), plan, Access())
     model.may_go_on.set()
     settled(afterwards)
-    assert len(model.batches) == 2
-    assert model.batches[1] == ["x"]
+    assert {name for batch in model.batches for name in batch} == {"a", "b", "c", "x"}
+
+
+def test_what_was_left_goes_on_after_a_request_that_left_nothing(make, plan, model):
+    model.may_go_on.clear()
+    afterwards = make()
+    afterwards.go_on("7", late("a", "b"), plan, Access())
+    assert model.is_at_work.wait(10)
+    afterwards.give_way("7")
+    afterwards.go_on("7", [], plan, Access())
+    model.may_go_on.set()
+    settled(afterwards)
+    assert {name for batch in model.batches for name in batch} == {"a", "b"}
+
+
+def test_what_is_asked_for_again_is_not_looked_at_beside_that(make, plan, model):
+    model.may_go_on.clear()
+    afterwards = make()
+    afterwards.go_on("7", late("a", "b"), plan, Access())
+    assert model.is_at_work.wait(10)
+    afterwards.give_way("7")
+    asked = tasks("a", "b")
+    afterwards.go_on("7", [(task, Prediction([], 0.0, "fake")) for task in asked], plan, Access())
+    model.may_go_on.set()
+    settled(afterwards)
+    assert len(model.batches) == 1
 
 
 def test_task_data_beyond_the_room_is_left_to_the_next_click(make, plan, model):

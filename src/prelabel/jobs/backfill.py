@@ -88,6 +88,8 @@ class _Backfilling:
 
     def go(self) -> dict[str, Any]:
         """Round after round, until nothing is due."""
+        if self._means.jobs.parts(self._job):  # it is for them to say which task ends workers
+            self._means.jobs.got_somewhere(self._job.id, self._job.owner or "")
         try:
             with self._alone():
                 while patiently(self._round, self._project, self._report):

@@ -12,6 +12,7 @@ from prelabel.batch.preflight import prepare
 from prelabel.batch.push import Manners
 from prelabel.errors import LabelStudioError, consequence_of
 from prelabel.gathering import Access, Studio
+from prelabel.jobs.retrieves import WAITS
 from prelabel.jobs.work import Report
 from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
@@ -113,7 +114,7 @@ def patiently(do: Callable[[], _Outcome], project: int, report: Report) -> _Outc
             if not consequence_of(error).retry:
                 raise
             log.info("backfill waits", project=project, reason=str(error))
-            wait(pause_s, report, f"waits for Label Studio: {error.cause}")
+            wait(pause_s, report, f"{WAITS}: {error.cause}")
             pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
 
 

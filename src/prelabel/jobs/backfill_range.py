@@ -9,7 +9,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from threading import Event
+from threading import Event, Lock
 from typing import Any, Self
 
 from prelabel.batch.local import local
@@ -79,6 +79,7 @@ class RangePrediction:
 
     def __init__(self, means: Means) -> None:
         self._means = means
+        self._in_doubt = Lock()
 
     def __call__(self, job: Job, report: Report) -> Mapping[str, Any]:
         """Predict what is due of a range, and write it into the ledger.
@@ -94,7 +95,7 @@ class RangePrediction:
         which, found = Range.of(job), Tally()
 
         def do() -> None:
-            _Predicting(self._means, job, found, report).go()
+            _Predicting(self._means, job, found, report, self._in_doubt).go()
 
         patiently(do, which.number, report)
         counts = found.counts()
@@ -110,7 +111,10 @@ class RangePrediction:
 class _Predicting:
     """One range, as far as Label Studio answers."""
 
-    def __init__(self, means: Means, job: Job, tally: Tally, report: Report) -> None:
+    def __init__(
+        self, means: Means, job: Job, tally: Tally, report: Report, in_doubt: Lock
+    ) -> None:
+        self._in_doubt = in_doubt
         self._means = means
         self._job = job
         self._which = which = Range.of(job)
@@ -148,11 +152,23 @@ class _Predicting:
             self._caller.leave()
 
     def _one_by_one(self, predicting: Predicting) -> None:
-        """Where a worker did not come back, nothing but what it failed on is to be in its place."""
-        for number, task in enumerate(self._tasks()):
-            if number == 1:
-                self._means.jobs.got_somewhere(self._job.id, self._job.owner or "")
-            predicting.run([task])
+        """Where a worker did not come back, nothing but what it failed on is to be in its place.
+
+        Of the ranges of a process that are in doubt one goes on at a time: if the process ends,
+        those that waited have nothing to do with it.
+        """
+        jobs, owner = self._means.jobs, self._job.owner or ""
+        if self._in_doubt.locked():
+            jobs.got_somewhere(self._job.id, owner)
+        while not self._in_doubt.acquire(timeout=_LOOK_S):
+            self._report()
+        try:
+            for number, task in enumerate(self._tasks()):
+                if number == 1:
+                    jobs.got_somewhere(self._job.id, owner)
+                predicting.run([task])
+        finally:
+            self._in_doubt.release()
 
     def _predict(self, tasks: Iterable[Task]) -> Iterator[tuple[int, Outcome]]:
         plan = self._subject.plan().at(self._caller)

@@ -23,6 +23,9 @@ from prelabel.store.ledger import Ledger, Seen, forget
 
 KIND = "backfill"
 
+WAITS = "waits for Label Studio"
+"""How the message of a backfill begins that cannot reach it."""
+
 _MARGIN_S = 5.0
 _STORES_PER_S = 10.0
 """Label Studio stored 19 predictions of an answer in a second, on two cores and SQLite."""
@@ -85,7 +88,8 @@ class Retrieves:
             Those that are to be predicted for it; a job has the others before it.
         """
         due_in_s = self._budget_s + _MARGIN_S
-        mine = self._ledger(scope).claim(task_ids, time.time() + due_in_s)
+        left = self._nobody_brings(scope.project)
+        mine = self._ledger(scope).claim(task_ids, time.time() + due_in_s, left=left)
         is_mine_alone = len(mine) == len(set(task_ids))
         self._submit(scope, due_in_s if is_mine_alone else 0.0)
         return mine
@@ -142,6 +146,18 @@ class Retrieves:
         """A job was cancelled: what it had before it is asked for no more."""
         if job.kind == KIND:
             forget(self._engine, self._url, project_of(job))
+
+    def _nobody_brings(self, project: int) -> bool:
+        """Whether the latest backfill failed, or cannot reach Label Studio."""
+        begun = [
+            job
+            for job in self._jobs.recent(f"{self._url}#{project}")
+            if job.kind == KIND and job.status != "queued"
+        ]
+        return bool(begun) and (
+            begun[0].status == "failed"
+            or (begun[0].status == "running" and begun[0].message.startswith(WAITS))
+        )
 
     def _open(self, scope: Scope) -> Ledger:
         campaign = Campaign(self._url, scope.project, str(scope.created), scope.version)

@@ -6,7 +6,7 @@ ends had not found yet is found when it is asked for again.
 
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from threading import Lock
 from typing import Any
 
@@ -32,6 +32,20 @@ _TASK = 1000
 """As how many characters the task around its data counts."""
 
 
+@dataclass(eq=False, slots=True)
+class _Going:
+    """What goes on of a project: the tasks, and which of them are done, by their places."""
+
+    caller: Caller
+    tasks: Sequence[Task]
+    done: set[int] = field(default_factory=set)
+
+    @property
+    def left(self) -> list[Task]:
+        """The tasks that are not done."""
+        return [task for place, task in enumerate(self.tasks) if place not in self.done]
+
+
 class Afterwards:
     """Predicts what was not reached, behind everybody else, for the prediction store.
 
@@ -47,15 +61,18 @@ class Afterwards:
         self._most_characters = most_characters
         self._characters = 0
         self._is_stopped = False
-        self._at_work: dict[object, Caller] = {}
+        self._at_work: dict[object, _Going] = {}
+        self._interrupted: dict[object, _Going] = {}
         self._lock = Lock()
 
     def give_way(self, project: object) -> None:
-        """A project is asked for again: what goes on of it ends, and the request does it."""
+        """A project is asked for again: what goes on of it stands back until that is answered."""
         with self._lock:
-            caller = self._at_work.pop(project, None)
-        if caller is not None:
-            caller.leave()
+            going = self._at_work.pop(project, None)
+            if going is not None:
+                self._interrupted[project] = going
+        if going is not None:
+            going.caller.leave()
 
     def go_on(
         self,
@@ -64,51 +81,55 @@ class Afterwards:
         plan: Plan,
         access: Access,
     ) -> None:
-        """Predict what was not reached of an answered request, when nothing else is to be done."""
-        self.give_way(project)
-        late = [task for task, outcome in answered if isinstance(outcome, NotReached)]
-        caller = Caller(Priority.BACKGROUND)
+        """Predict what was not reached, of this request and of those before, behind everybody."""
+        asked = list(answered)
+        late = [task for task, outcome in asked if isinstance(outcome, NotReached)]
+        if late:
+            self.give_way(project)
+        numbers = {task.number for task, _ in asked}
         with self._lock:
+            before = self._interrupted.pop(project, None)
+            if before is not None:
+                late += [task for task in before.left if task.number not in numbers]
             kept, size = _fitting(late, self._most_characters - self._characters)
             if not kept or self._is_stopped:
                 return
             self._characters += size
-            self._at_work[project] = caller
-            self._runners.submit(self._run, project, kept, size, plan, access, caller)
+            going = self._at_work[project] = _Going(Caller(Priority.BACKGROUND), kept)
+            self._runners.submit(self._run, project, going, size, plan, access)
 
     def stop(self) -> None:
         """Begin nothing more."""
         with self._lock:
             self._is_stopped = True
-            callers = list(self._at_work.values())
-        for caller in callers:
-            caller.leave()
+            at_work = list(self._at_work.values())
+        for going in at_work:
+            going.caller.leave()
         for pool in (self._runners, self._fetchers):
             pool.shutdown(wait=False, cancel_futures=True)
 
     def _run(
         self,
         project: object,
-        tasks: Sequence[Task],
+        going: _Going,
         size: int,
         plan: Plan,
         access: Access,
-        caller: Caller,
     ) -> None:
-        done = 0
+        caller, tasks, done = going.caller, going.tasks, going.done
         try:
             predict = local(plan.at(caller), self._studio, access)
-            for _ in predict([] if caller.has_left else tasks):
+            for place, _ in predict([] if caller.has_left else tasks):
                 if caller.has_left:
                     break
-                done += 1
-            log.info("went on after an answer", project=project, tasks=len(tasks), done=done)
+                done.add(place)
+            log.info("went on after an answer", project=project, tasks=len(tasks), done=len(done))
         except Exception:
             log.exception("defect", thing="what goes on after an answer")
         finally:
             with self._lock:
                 self._characters -= size
-                if self._at_work.get(project) is caller:
+                if self._at_work.get(project) is going:
                     del self._at_work[project]
 
 

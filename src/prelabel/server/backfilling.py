@@ -68,6 +68,9 @@ class Backfilling:
             if late is not None:
                 begun.add_done_callback(lambda done: self._tell(done, late))
             return None
+        except Exception:
+            log.exception("defect", thing="retrieves")  # it must not cost the answer
+            return None
 
     def later(self, change: Callable[[], object]) -> None:
         """Change the ledgers when there is time, or not at all where the database does not answer.

@@ -170,7 +170,7 @@ class Service:
         scope = _scope(request, asked) if stay.asks_again else None
         retrieve = Retrieve(self.backfilling, scope, asked.tasks)
         afterwards = self._afterwards if stay.asks_again and not asked.interactive else None
-        if afterwards:
+        if afterwards and len(asked.tasks) > 1:  # who waits for one goes before it anyway
             afterwards.give_way(asked.project.key)
         mine = await retrieve.begin()
         taken = replace(asked, tasks=mine[: stay.take(len(mine))])

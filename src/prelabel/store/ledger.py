@@ -63,13 +63,14 @@ class Ledger(Journal):
         self.campaign = campaign
         self._clock = clock
 
-    def claim(self, task_ids: Sequence[int], until: float) -> set[int]:
+    def claim(self, task_ids: Sequence[int], until: float, *, left: bool = False) -> set[int]:
         """Take tasks to predict them, so that nobody else does.
 
         Args:
             task_ids: The tasks.
             until: When a job may take those that nothing was written down of since, in seconds
                 since 1970.
+            left: Nobody brings what jobs have before them: what is overdue is taken from them.
 
         Returns:
             Those that are the caller's now. The others are at work elsewhere, or Label Studio
@@ -78,12 +79,17 @@ class Ledger(Journal):
         now = self._clock()
         mine: set[int] = set()
         just_pushed = and_(_task.state == State.PUSHED, _task.changed > now - _JUST_S)
-        ended = _task.state.in_((State.PUSHED, State.FAILED))
+        free: ColumnElement[bool] = _task.state.in_((State.PUSHED, State.FAILED))
+        if left:
+            overdue = and_(_task.state.in_(_OWED), _task.changed < now)
+            free = or_(free, overdue, _task.state == State.PREDICTED)
         with transaction(self._engine) as connection:
             for ids in blocks(task_ids):
                 these = update(_tasks).where(self._mine, _task.task.in_(ids))
                 connection.execute(these.where(just_pushed).values(state=State.ASKED, changed=now))
-                again = these.where(ended).values(state=State.ASKED, changed=until)
+                again = these.where(free).values(
+                    state=State.ASKED, changed=until, result=None, size=0
+                )
                 mine |= set(connection.scalars(again.returning(_task.task)))
                 known = set(
                     connection.scalars(select(_task.task).where(self._mine, _task.task.in_(ids)))

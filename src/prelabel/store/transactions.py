@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, OperationalError
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from prelabel.errors import StoreUnavailable
@@ -20,10 +20,18 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     try:
         with engine.begin() as connection:
             yield connection
-    except (OperationalError, InterfaceError, NoFreeConnection) as error:
+    except (DatabaseError, InterfaceError, NoFreeConnection) as error:
+        if isinstance(error, DatabaseError) and not _is_of_the_database(error):
+            raise
         reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(
             f"the database {engine.url.render_as_string(hide_password=True)}",
             f"does not answer ({reason})",
             "Check that its server runs and its disk has room, then try again.",
         ) from error
+
+
+def _is_of_the_database(error: DatabaseError) -> bool:
+    """Whether no other statement would do better: it is away, read-only or damaged."""
+    # SQLite says of a damaged file no more than that it is an error.
+    return isinstance(error, OperationalError | InternalError) or type(error) is DatabaseError
