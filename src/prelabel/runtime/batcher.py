@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
 from prelabel.predictors.base import Answer, Predictor
+from prelabel.predictors.wrapping import Wrapping
 from prelabel.runtime.batch_queue import BatchQueue, Waiting
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.types import Ask, Image
@@ -12,7 +13,7 @@ SOMEBODY = Caller(Priority.BULK)
 """Who calls a `Batcher` without saying who it is."""
 
 
-class Batcher:
+class Batcher(Wrapping):
     """A `Predictor` that answers through another one, each caller in its turn.
 
     All views of one queue (see `at`) share its workers. `load`, `check` and `health` go straight
@@ -21,8 +22,8 @@ class Batcher:
 
     def __init__(self, queue: BatchQueue, caller: Caller = SOMEBODY) -> None:
         """Take the queue, and who stands in it through this view."""
+        super().__init__(queue.predictor)
         self._queue = queue
-        self._predictor = queue.predictor
         self._caller = caller
 
     def at(self, caller: Caller) -> "Batcher":
@@ -30,36 +31,9 @@ class Batcher:
         return Batcher(self._queue, caller)
 
     @property
-    def name(self) -> str:
-        """Name of the predictor behind the queue."""
-        return self._predictor.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Its fingerprint."""
-        return self._predictor.fingerprint
-
-    @property
-    def wants_neighbours(self) -> bool:
-        """Whether it looks at neighbouring frames."""
-        return self._predictor.wants_neighbours
-
-    @property
     def batch_size(self) -> int:
         """How many images pay off in one batch."""
         return self._queue.batch_size
-
-    def check(self) -> None:
-        """Check the predictor."""
-        self._predictor.check()
-
-    def load(self) -> None:
-        """Load the predictor, on this thread: a load of minutes holds nobody else up."""
-        self._predictor.load()
-
-    def health(self) -> dict[str, object]:
-        """The predictor's health."""
-        return self._predictor.health()
 
     def waiting(self) -> Waiting:
         """What stands in the queue now."""

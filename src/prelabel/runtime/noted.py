@@ -13,7 +13,8 @@ from threading import Lock
 
 from prelabel import __version__
 from prelabel.errors import ModelError, OutOfMemory, PrelabelError
-from prelabel.predictors.base import Answer, Predictor, calls_at_once
+from prelabel.predictors.base import Answer, Predictor
+from prelabel.predictors.wrapping import Wrapping
 from prelabel.runtime.memory import Memory
 from prelabel.store.finding_bytes import Break, Finding
 from prelabel.types import Ask, Detections, Image, Poses
@@ -21,7 +22,7 @@ from prelabel.types import Ask, Detections, Image, Poses
 _MOST_DOUBTS = 1000
 
 
-class Noted:
+class Noted(Wrapping):
     """A `Predictor` that answers through another one, and notes what that says.
 
     Args:
@@ -31,47 +32,10 @@ class Noted:
     """
 
     def __init__(self, predictor: Predictor, memory: Memory, made_with: str = "") -> None:
-        self._predictor = predictor
+        super().__init__(predictor)
         self._memory = memory
         self._made_with = made_with
         self._doubts = _Doubts()
-
-    @property
-    def name(self) -> str:
-        """Name of the predictor behind it."""
-        return self._predictor.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Its fingerprint."""
-        return self._predictor.fingerprint
-
-    @property
-    def wants_neighbours(self) -> bool:
-        """Whether it looks at neighbouring frames."""
-        return self._predictor.wants_neighbours
-
-    @property
-    def batch_size(self) -> int:
-        """How many images pay off in one batch."""
-        return self._predictor.batch_size
-
-    @property
-    def calls_at_once(self) -> int:
-        """How many calls at the same time pay off."""
-        return calls_at_once(self._predictor)
-
-    def check(self) -> None:
-        """Check the predictor."""
-        self._predictor.check()
-
-    def load(self) -> None:
-        """Load the predictor."""
-        self._predictor.load()
-
-    def health(self) -> dict[str, object]:
-        """The predictor's health."""
-        return self._predictor.health()
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One entry per image; raises as the predictor does."""

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from prelabel.errors import ModelError, PrelabelError
-from prelabel.predictors.base import Answer, Predictor, calls_at_once
+from prelabel.predictors.base import Answer, Predictor
+from prelabel.predictors.wrapping import Wrapping
 from prelabel.runtime.batch_queue import Waiting
 from prelabel.runtime.batcher import at, waiting
 from prelabel.runtime.callers import Caller
@@ -21,7 +22,7 @@ REFUSED_S = 3600.0
 """How long that is; a driver may have been mended meanwhile, or a machine replaced."""
 
 
-class Remembered:
+class Remembered(Wrapping):
     """A `Predictor` that gives what is known of an image, and asks another one for the rest.
 
     It stands in front of the queue: what is known waits for nobody. Its answers never raise for
@@ -35,50 +36,13 @@ class Remembered:
     """
 
     def __init__(self, predictor: Predictor, memory: Memory, made_with: str = "") -> None:
-        self._predictor = predictor
+        super().__init__(predictor)
         self._memory = memory
         self._made_with = made_with
 
     def at(self, caller: Caller) -> "Remembered":
         """The same, as this caller sees it."""
         return Remembered(at(self._predictor, caller), self._memory, self._made_with)
-
-    @property
-    def name(self) -> str:
-        """Name of the predictor behind it."""
-        return self._predictor.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Its fingerprint."""
-        return self._predictor.fingerprint
-
-    @property
-    def wants_neighbours(self) -> bool:
-        """Whether it looks at neighbouring frames."""
-        return self._predictor.wants_neighbours
-
-    @property
-    def batch_size(self) -> int:
-        """How many images pay off in one batch."""
-        return self._predictor.batch_size
-
-    @property
-    def calls_at_once(self) -> int:
-        """How many calls at the same time pay off."""
-        return calls_at_once(self._predictor)
-
-    def check(self) -> None:
-        """Check the predictor."""
-        self._predictor.check()
-
-    def load(self) -> None:
-        """Load the predictor."""
-        self._predictor.load()
-
-    def health(self) -> dict[str, object]:
-        """The predictor's health."""
-        return self._predictor.health()
 
     def waiting(self) -> Waiting | None:
         """What stands in the queue behind it; None where there is none."""
