@@ -449,6 +449,7 @@ def test_a_caller_stands_in_the_queue_behind_it(finder, memory):
 def test_callers_who_ask_for_the_same_images_at_once_have_them_looked_at_once(finder, memory):
     remembered = Remembered(Batcher(BatchQueue(Noted(finder, memory))), memory)
     finder.batch_size = 2
+    finder.calls_at_once = 1  # batches beside each other do not know of each other
     names = [f"{n}" for n in range(40)]
     together = Barrier(4)
 
