@@ -1,11 +1,14 @@
 """Builds a batch run: settings in, its working parts out, the lock on its project held."""
 
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
+
+import structlog
 
 from prelabel.assembly.credentials import credentials
 from prelabel.assembly.parts import (
@@ -30,9 +33,10 @@ from prelabel.batch.report.page import write_report
 from prelabel.batch.run import Parts
 from prelabel.batch.stages import StageClock
 from prelabel.batch.summary import RunSummary
-from prelabel.errors import SettingsError
+from prelabel.errors import NotReady, SettingsError
 from prelabel.gathering import Access, Studio
 from prelabel.jobs.learner import Learner
+from prelabel.jobs.retrieves import KIND as BACKFILL
 from prelabel.labelstudio.config import LabelConfig, parse
 from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
@@ -41,10 +45,16 @@ from prelabel.media.references import ImageReference, Origin
 from prelabel.plan import Taught
 from prelabel.settings import Settings
 from prelabel.store.database import Database
+from prelabel.store.jobs import Jobs
 from prelabel.store.journal import Campaign, Journal
 from prelabel.store.learned import LearnedVersions
 from prelabel.store.lock import held, run_lock
 from prelabel.types import Image
+
+log = structlog.get_logger(__name__)
+
+_PATIENCE_S, _LOOK_S = 120.0, 0.5
+"""How long a backfill of the same project is waited for, and the pause between two looks."""
 
 _AHEAD = 16
 """Tasks that are fetched ahead of the model, at least; full HD pictures of 6 MB."""
@@ -98,11 +108,11 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
     )
     with ExitStack() as stack:
         studio = stack.enter_context(_label_studio(settings, manners))
-        if not dry_run:
-            stack.enter_context(_alone(settings, studio, project_id))
-        project = studio.project(project_id)
         opened = database(settings)
         stack.callback(opened.dispose)
+        if not dry_run:
+            stack.enter_context(_alone(settings, opened, studio, project_id))
+        project = studio.project(project_id)
         clock = StageClock({"fetch": settings.fetch_threads, "decode": settings.fetch_threads})
         source = stack.enter_context(closing(fetcher(settings)))
         fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
@@ -221,10 +231,35 @@ def _label_studio(settings: Settings, manners: Manners) -> LabelStudio:
 
 
 @contextmanager
-def _alone(settings: Settings, studio: LabelStudio, project_id: int) -> Iterator[None]:
-    """Hold the project, so that no other run on this machine works on it."""
-    with held(run_lock(settings.data_folder, studio.url, project_id), f"project {project_id}"):
+def _alone(
+    settings: Settings, opened: Database, studio: LabelStudio, project_id: int
+) -> Iterator[None]:
+    """Hold the project, so that no other run on this machine works on it.
+
+    What goes on after a click of *Retrieve Predictions* is waited for, a while: whoever clicked
+    and then runs is no second person.
+    """
+    path = run_lock(settings.data_folder, studio.url, project_id)
+    jobs, until, is_told = Jobs(opened), time.monotonic() + _PATIENCE_S, False
+    with ExitStack() as stack:
+        while True:
+            try:
+                stack.enter_context(held(path, f"project {project_id}"))
+                break
+            except NotReady:
+                if time.monotonic() > until or not _goes_on(jobs, studio.url, project_id):
+                    raise
+            if not is_told:
+                log.info("waits for what goes on after a retrieve", project=project_id)
+                is_told = True
+            time.sleep(_LOOK_S)
         yield
+
+
+def _goes_on(jobs: Jobs, url: str, project_id: int) -> bool:
+    """Whether a backfill of the project is at work."""
+    recent = jobs.recent(f"{url}#{project_id}")
+    return any(job.kind == BACKFILL and job.status == "running" for job in recent)
 
 
 def _access(settings: Settings, studio: LabelStudio, project: Json) -> Access:
