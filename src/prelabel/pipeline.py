@@ -26,7 +26,7 @@ from prelabel.predictors.pose_parts import parts_of
 from prelabel.recall import Recall, Recalled
 from prelabel.runtime.clock import Clock
 from prelabel.runtime.deadline import Deadline
-from prelabel.runtime.isolation import answer_each, defect
+from prelabel.runtime.isolation import answer_each, defect, named
 from prelabel.steps import Step
 from prelabel.types import Ask, Detections, Image, Poses
 
@@ -137,8 +137,8 @@ def _arrived(
             yield one, future.result()
         except PrelabelError as error:
             yield one, error
-        except Exception as error:  # noqa: BLE001 - defect logs it; the others go on
-            yield one, defect(one.task, error)
+        except Exception as error:  # noqa: BLE001 - a defect is logged; the others go on
+            yield one, named(str(one.task), error)
 
 
 def _annotated(drawn: Sequence[bytes], plan: Plan) -> Prediction:

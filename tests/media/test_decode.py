@@ -423,3 +423,12 @@ def test_damage_never_raises_anything_but_a_reason(data, damage):
 def test_random_bytes_are_named_or_refused(data):
     with pytest.raises((ImageUnreadable, ImageTooLarge)):
         rgb(data)
+
+
+def test_want_of_memory_is_not_held_against_the_file(monkeypatch):
+    def full(*_):
+        raise MemoryError
+
+    monkeypatch.setattr(pixels, "upright_rgb", full)
+    with pytest.raises(MemoryError):
+        rgb(saved(picture(), "PNG"))

@@ -34,7 +34,7 @@ def decode(data: bytes, name: str, limits: Limits) -> Image:
 
     try:
         return Image(pixels.upright_rgb(data, kind, name, limits), name=name)
-    except TaskError:
+    except (TaskError, MemoryError):  # the file is not to blame for want of memory
         raise
     except Exception as error:
         raise ImageUnreadable(

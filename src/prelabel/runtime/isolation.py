@@ -34,12 +34,13 @@ def answer_each(predict: Callable[[Sequence[Image]], Answer], images: Sequence[I
             log.info("batch_halved", images=len(images), reason=type(error).__name__)
             halves = images[:half], images[half:]
             return [entry for one in halves for entry in answer_each(predict, one)]
-        named = error if isinstance(error, PrelabelError) else _named(images[0].name, error)
-        return [named.with_traceback(None)]  # which would keep the image for as long as the error
+        outcome = error if isinstance(error, PrelabelError) else named(images[0].name, error)
+        return [outcome.with_traceback(None)]  # which would keep the image for as long as the error
     return answer
 
 
-def _named(thing: str, error: BaseException) -> ModelError:
+def named(thing: str, error: BaseException) -> ModelError:
+    """What no room foresaw, as the outcome of one image or task: want of memory, or a defect."""
     if isinstance(error, MemoryError):  # of the machine; it says nothing against the image
         return OutOfMemory(
             thing,

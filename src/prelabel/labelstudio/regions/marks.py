@@ -12,7 +12,13 @@ from prelabel import keypoints
 from prelabel.geometry import clip_boxes
 from prelabel.labelstudio.config import Control, LabelConfig
 from prelabel.labelstudio.regions.check import is_shape, without_problems
-from prelabel.labelstudio.regions.read import are_numbers, keypoint_indices, size_of, upright_box
+from prelabel.labelstudio.regions.read import (
+    are_numbers,
+    keypoint_indices,
+    size_of,
+    upright_box,
+    whole_regions,
+)
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
 from prelabel.types import Attributes, Float32Array, Mark
 
@@ -84,13 +90,7 @@ def read_marks(
     Returns:
         Height and width of the image in pixels, (0, 0) where nothing is drawn, and the objects.
     """
-    regions = [
-        region
-        for region in result
-        if isinstance(region, dict)
-        and isinstance(region.get("value"), dict)
-        and (page is None or region.get("item_index", 0) == page)
-    ]
+    regions = whole_regions(result, page)
     image_hw = next((hw for region in regions if (hw := size_of(region))), None)
     if image_hw is None:
         return (0, 0), ()

@@ -44,13 +44,7 @@ def read(result: Sequence[Any], config: LabelConfig, page: int | None = None) ->
         config: The project's label config.
         page: Read only this page of a `valueList`; None where the task has one image.
     """
-    regions = [
-        region
-        for region in result
-        if isinstance(region, dict)
-        and isinstance(region.get("value"), dict)
-        and (page is None or region.get("item_index", 0) == page)
-    ]
+    regions = whole_regions(result, page)
     hw = next((hw for region in regions if (hw := size_of(region))), None)
     if hw is None:
         return Drawn((0, 0), Detections.none("drawn"), Poses.none(len(keypoints.NAMES), "drawn"))
@@ -204,6 +198,17 @@ def drawn_places(
         if is_point and are_numbers(value, ("x", "y")):
             points.append((value["x"] / 100 * width, value["y"] / 100 * height))
     return tuple(boxes), tuple(points)
+
+
+def whole_regions(result: Sequence[Any], page: int | None) -> list[dict[str, Any]]:
+    """The regions of a result that have a value; with a page only those on it."""
+    return [
+        region
+        for region in result
+        if isinstance(region, dict)
+        and isinstance(region.get("value"), dict)
+        and (page is None or region.get("item_index", 0) == page)
+    ]
 
 
 def size_of(region: Mapping[str, Any]) -> tuple[int, int] | None:
