@@ -141,6 +141,16 @@ class Interrupted(LearnedVersions):
         return super().active_numbers()
 
 
+class Counted(LearnedVersions):
+    """Versions that know how often they were looked at."""
+
+    looks = 0
+
+    def active_numbers(self):
+        self.looks += 1
+        return super().active_numbers()
+
+
 def test_without_the_store_what_is_loaded_goes_on(engine, add):
     versions = Interrupted(engine)
     learner = Learner(versions, URL)
@@ -152,6 +162,73 @@ def test_without_the_store_what_is_loaded_goes_on(engine, add):
         learner.refresh()
     assert [entry["event"] for entry in logs] == ["learnt versions wait for the database"]
     assert version_of(learner) == 1
+
+
+def test_a_store_that_went_away_again_is_told_again(engine):
+    versions = Interrupted(engine)
+    learner = Learner(versions, URL)
+    with capture_logs() as logs:
+        for versions.away in (True, True, False, True, True):
+            learner.refresh()
+    assert [entry["reason"] for entry in logs] == ["the database: does not answer. Wait."] * 2
+
+
+def test_what_cannot_be_read_is_not_looked_for_with_every_request(engine, add):
+    versions = Counted(engine)
+    learner = Learner(versions, URL, poll_s=60)
+    add(model=b"damaged")
+    with capture_logs() as logs:
+        learner.start()
+        until(lambda: logs)
+    looked = versions.looks
+    for _ in range(20):
+        assert learner.of(7, CREATED) is None
+    add(project=8)
+    learner.stop()
+    assert versions.looks == looked
+
+
+def test_what_is_asked_for_and_not_loaded_is_loaded_at_once(engine, add):
+    learner = Learner(LearnedVersions(engine), URL, poll_s=60, most=1)
+    add(project=1)
+    add(project=2)
+    learner.start()
+    for project in (1, 2, 1):
+        assert until(lambda project=project: version_of(learner, project)) == 1
+    learner.stop()
+
+
+def test_a_defect_is_told_and_the_next_look_goes_on(engine, add):
+    class Defective(LearnedVersions):
+        failing = True
+
+        def active_numbers(self):
+            if self.failing:
+                self.failing = False
+                raise ZeroDivisionError
+            return super().active_numbers()
+
+    add()
+    learner = Learner(Defective(engine), URL, poll_s=0.01)
+    with capture_logs() as logs:
+        learner.start()
+        until(lambda: learner.of(7, CREATED))
+    learner.stop()
+    assert [(entry["event"], entry["thing"]) for entry in logs] == [("defect", "learnt versions")]
+
+
+def test_histories_are_those_of_the_projects_with_the_highest_numbers(learner, add):
+    add(project=9, url="http://other.test")
+    for project, created in ((1, CREATED), (3, CREATED), (2, CREATED), (3, CREATED + 1)):
+        add(project, created)
+    add(project=3, created=CREATED + 1, what="b")
+    found = learner.histories(3)
+    assert [(scope.project, scope.created) for scope in found] == [
+        (3, CREATED + 1),
+        (3, CREATED),
+        (2, CREATED),
+    ]
+    assert [version.version for version in found[Scope(URL, 3, CREATED + 1)]] == [2, 1]
 
 
 def test_what_the_store_forgot_answers_no_more(learner, add, versions, engine):

@@ -8,9 +8,10 @@ import time
 import pytest
 from structlog.testing import capture_logs
 
-from prelabel.errors import LabelStudioUnreachable, StoreUnavailable
+from prelabel import jobs as jobs_package
+from prelabel.errors import LabelStudioUnreachable, MissingPackage, StoreUnavailable
 from prelabel.jobs.local import LocalRunner
-from prelabel.jobs.runner import Together
+from prelabel.jobs.runner import Together, make_runner, redis_version
 from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
@@ -392,6 +393,38 @@ def test_idle_threads_of_a_runner_end_at_once(table, make):
     begin = time.monotonic()
     runner.stop(10)
     assert time.monotonic() - begin < 10
+
+
+@pytest.mark.parametrize("kind", ["embedded-sqlite"], indirect=True)
+def test_a_redis_without_the_packages_for_it_is_refused(table, monkeypatch):
+    monkeypatch.delattr(jobs_package, "distributed", raising=False)
+    monkeypatch.setitem(sys.modules, "prelabel.jobs.distributed", None)
+    wanted = (
+        r"^REDIS_URL: needs the package prelabel\.jobs\.distributed, which is not installed\. "
+        r"Install it: pip install 'prelabel\[scale\]'\.$"
+    )
+    with pytest.raises(MissingPackage, match=wanted):
+        make_runner("redis://localhost:1", table, {"training": lambda *_: {}})
+    with pytest.raises(MissingPackage, match=wanted):
+        redis_version("redis://localhost:1")
+
+
+@pytest.mark.parametrize("kind", ["embedded-sqlite"], indirect=True)
+def test_without_a_redis_this_process_does_the_jobs_so_many_at_a_time(table):
+    both, order = threading.Barrier(2, timeout=10), []
+
+    def meets_the_other(job, *_):
+        both.wait()
+        order.append(job.project)
+        return {}
+
+    runner = make_runner("", table, {"training": meets_the_other}, alone=2)
+    jobs = [table.submit("training", project) for project in ("a", "b")]
+    runner.start()
+    for job in jobs:
+        assert ended(table, job).status == "done"
+    runner.stop(5.0)
+    assert sorted(order) == ["a", "b"]
 
 
 def test_runners_that_are_one_start_wake_and_stop_together(table, make):
