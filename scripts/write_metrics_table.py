@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 
 from prelabel.media.cache import CacheCounts
+from prelabel.media.room import ImageRoom
 from prelabel.runtime.memory import MemoryCounts
 from prelabel.server.admission import Admission
 from prelabel.server.gauges import (
@@ -14,6 +15,7 @@ from prelabel.server.gauges import (
     OfMemory,
     OfPredictors,
     OfRecords,
+    OfRoom,
     OfState,
 )
 from prelabel.server.metrics import Metrics
@@ -32,6 +34,7 @@ def table() -> str:
     metrics.watch(OfAdmission(Admission().occupancy))
     metrics.watch(OfMachine(Path()))
     metrics.watch(OfMemory(MemoryCounts))
+    metrics.watch(OfRoom(ImageRoom(0)))
     metrics.watch(OfState(str))
     records = Records(Recorded)
     metrics.watch(OfRecords(records))

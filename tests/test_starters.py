@@ -3,9 +3,12 @@
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
+
+from prelabel import __version__
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 STAND_IN = '#!/bin/sh\necho "{name} $*"\necho "device=$GROUNDING_DINO_DEVICE"\n'
@@ -78,3 +81,9 @@ def test_envrc_activates_the_environment_and_exports_nothing_else(checkout):
 def test_envrc_without_an_environment_says_how_to_make_it(checkout):
     shutil.rmtree(checkout / ".venv")
     assert "make dev-install" in bash(checkout, '. "$CHECKOUT"/.envrc 2>&1')
+
+
+def test_the_package_runs_as_a_module():
+    command = [sys.executable, "-m", "prelabel", "--version"]
+    done = subprocess.run(command, check=True, capture_output=True, text=True, timeout=60)
+    assert __version__ in done.stdout

@@ -23,7 +23,8 @@ PrelabelError
 │   │   └── ImageUnavailable         not just now, but perhaps in a moment
 │   ├── ImageTooLarge            over a limit in bytes, pixels or time
 │   ├── ImageUnreadable          what came is not an image that can be decoded
-│   └── NotReached               the time budget ended before its turn
+│   └── NotReached               its turn did not come
+│       └── ModelHangs               the model does not come back from it
 ├── ModelError               the model failed on this input
 │   └── OutOfMemory              the device has no room, even for one image
 └── LabelStudioError         Label Studio
@@ -154,6 +155,10 @@ class NotReached(TaskError):
     """The time budget ended before this task's turn came."""
 
 
+class ModelHangs(NotReached):
+    """The model does not come back from this task's image, after `MODEL_HANG_SECONDS`."""
+
+
 class ModelError(PrelabelError):
     """The model failed on this input."""
 
@@ -217,6 +222,7 @@ CONSEQUENCES: dict[type[PrelabelError], Consequence] = {
     ImageTooLarge: Consequence(http_status=422, exit_code=3, retry=False),
     ImageUnreadable: Consequence(http_status=422, exit_code=3, retry=False),
     NotReached: Consequence(http_status=503, exit_code=3, retry=True),
+    ModelHangs: Consequence(http_status=503, exit_code=3, retry=True),
     ModelError: Consequence(http_status=500, exit_code=1, retry=False),
     OutOfMemory: Consequence(http_status=503, exit_code=1, retry=True),
     LabelStudioError: Consequence(http_status=502, exit_code=4, retry=False),

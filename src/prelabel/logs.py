@@ -58,12 +58,16 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
 
 
 def say(settings: Settings) -> None:
-    """Say where the server listens, and warn of an open door."""
+    """Say where the server listens."""
     log = structlog.get_logger("prelabel")
     scheme = "https" if settings.ssl_certfile else "http"
     log.info("serving", address=f"{scheme}://{settings.bind_address}:{settings.port}")
+
+
+def warn(settings: Settings) -> None:
+    """Warn of an open door."""
     if settings.open_to_all:
-        log.warning(
+        structlog.get_logger("prelabel").warning(
             "anyone who can reach this address can use it; "
             "set BASIC_AUTH_USER and BASIC_AUTH_PASS, or listen on 127.0.0.1"
         )

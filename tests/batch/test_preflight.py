@@ -56,6 +56,15 @@ def test_a_config_with_nothing_to_fill_is_refused(fake, config):
         prepare(project(fake, config), both(Model("one")))
 
 
+def test_a_project_of_videos_is_told_how_those_are_filled(fake):
+    video = (
+        '<View><Video name="v" value="$video"/><Labels name="l" toName="v"><Label value="a"/>'
+        '</Labels><VideoRectangle name="b" toName="v"/></View>'
+    )
+    with pytest.raises(NotReady, match="Start Training"):
+        prepare(project(fake, video), both(Model("one")))
+
+
 def test_a_model_that_cannot_be_loaded_is_refused_with_its_reason(fake):
     with pytest.raises(NotReady, match=r"is not here. Fetch it."):
         prepare(project(fake), both(Model("one", AWAY)))

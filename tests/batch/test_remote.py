@@ -21,6 +21,7 @@ from prelabel.errors import (
     NotReached,
     NotReady,
     OperatorError,
+    SettingsError,
 )
 from prelabel.gathering import Access, Studio
 from prelabel.labelstudio.config import parse
@@ -227,3 +228,9 @@ def test_what_is_too_large_together_is_sent_apart(backend, predict):
     outcomes = predict(small, ["a", "b", "c", "d"], per_request=4)
     assert [isinstance(outcomes[n], Prediction) for n in range(4)] == [True, True, True, False]
     assert isinstance(outcomes[3], ImageTooLarge)
+
+
+@pytest.mark.parametrize("url", ["nonsense", "gpu:9090", "http://[::1"])
+def test_what_is_no_address_is_refused_at_once(url):
+    with pytest.raises(SettingsError, match="Write it with its scheme"):
+        Backend(url, None, CONFIG, 7, max_retries=3, max_backoff_s=60)

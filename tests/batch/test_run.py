@@ -11,8 +11,10 @@ from prelabel.batch.push import Manners
 from prelabel.batch.run import Options, Parts, run
 from prelabel.batch.selection import FAILED_BEFORE, HAS_VERSION, Mode, Selection
 from prelabel.errors import (
+    ImageRefused,
     ImageUnavailable,
     ImageUnreachable,
+    ImageUnreadable,
     LabelStudioUnreachable,
     OperatorError,
     SettingsError,
@@ -31,7 +33,7 @@ class Seer:
 
     def __init__(self):
         self.seen = []
-        self.gone = set()
+        self.gone, self.refused, self.damaged = set(), set(), set()
         self.away = {}
         self.pause_s = 0.0
         self.breaks_at = None
@@ -44,6 +46,11 @@ class Seer:
                 raise OperatorError("the device", "is gone", "Plug it in.")
             if task.id in self.gone:
                 yield index, ImageUnreachable(f"task {task.id}", "is gone", "Find it.")
+            elif task.id in self.refused:
+                cause, step = "minio is at 10.0.0.7", "Set FETCH_ALLOWED_HOSTS=minio."
+                yield index, ImageRefused(f"task {task.id}", cause, step)
+            elif task.id in self.damaged:
+                yield index, ImageUnreadable("a file", "is damaged", "Upload it again.")
             elif self.away.get(task.id, 0) > 0:
                 self.away[task.id] -= 1
                 yield index, ImageUnavailable(f"task {task.id}", "answered 503", "Wait.")
@@ -219,13 +226,66 @@ def test_what_does_not_pass_fails_after_enough_attempts_and_the_next_run_tries_i
     assert go().counts.failed == 0
 
 
-def test_too_many_failures_end_the_run(go, fake, seer):
-    fake.add_tasks(400)
-    seer.gone, seer.pause_s = set(range(1, 401)), 0.005
+def test_too_many_failures_end_the_run_at_once(go, fake, seer):
+    fake.add_tasks(2000)
+    seer.gone = set(range(1, 2001))
     summary = go(max_failures=5)
     assert summary.exit_code == 3
-    assert 5 < summary.counts.failed < 400
-    assert summary.counts.left
+    assert (summary.counts.failed, summary.counts.left) == (6, 1994)
+
+
+def test_a_run_whose_first_tasks_all_fail_for_one_same_reason_ends_and_says_it(go, fake, seer):
+    ids = fake.add_tasks(2000)
+    seer.refused = set(ids)
+    summary = go()
+    assert (summary.exit_code, summary.counts.failed, len(seer.seen)) == (1, 50, 50)
+    (said,) = summary.warnings
+    assert "the first 50 tasks: all failed in the same way: minio is at 10.0.0.7" in said
+    assert "Set FETCH_ALLOWED_HOSTS=minio. Then run the same command again." in said
+    assert "--retry-failed" not in summary.go_on, "the same command is enough"
+    seer.refused = set()
+    mended = go()
+    assert (mended.exit_code, mended.counts.failed, mended.counts.left) == (0, 0, 0)
+    assert fake.holding() == dict.fromkeys(ids, 1)
+
+
+def test_whoever_says_how_many_failures_he_takes_gets_them(go, fake, seer):
+    ids = fake.add_tasks(120)
+    seer.refused = set(ids[:60])
+    summary = go(max_failures=100)
+    assert (summary.exit_code, summary.counts.failed, summary.counts.left) == (3, 60, 0)
+    assert len(fake.holding()) == 60
+
+
+@pytest.mark.parametrize("other", ["gone", "predicted", "damaged"])
+def test_failures_that_are_not_all_alike_never_stop_the_others(go, fake, seer, other):
+    ids = fake.add_tasks(120)
+    seer.refused = set(ids) - {50}
+    seer.gone = {50} if other == "gone" else set()
+    if other == "damaged":  # an image is damaged by itself, however many there are
+        seer.refused, seer.damaged = set(), set(ids)
+    summary = go()
+    assert (summary.exit_code, summary.counts.left) == (3, 0)
+    assert summary.counts.failed == (119 if other == "predicted" else 120)
+    assert "--retry-failed" in summary.go_on
+
+
+def test_fewer_tasks_than_are_waited_for_fail_as_they_are(go, fake, seer):
+    ids = fake.add_tasks(49)
+    seer.refused = set(ids)
+    summary = go()
+    assert (summary.exit_code, summary.counts.failed) == (3, 49)
+    assert go().skipped[FAILED_BEFORE] == 49
+
+
+def test_a_host_of_images_that_is_away_from_the_first_on_ends_the_run_too(go, fake, seer):
+    ids = fake.add_tasks(300)
+    seer.away = dict.fromkeys(ids, 99)
+    summary = go()
+    assert (summary.exit_code, len(seer.seen)) == (1, 50)
+    seer.away = {}
+    assert go().exit_code == 0
+    assert fake.holding() == dict.fromkeys(ids, 1)
 
 
 def test_an_interrupted_run_pushes_what_it_began_and_the_next_one_ends_it(go, fake, seer):

@@ -87,7 +87,7 @@ def newcomer(
         person.leave()
 
 
-def program(path: Path, target: Path) -> None:
+def program(path: Path, target: Path, *words: str) -> None:
     """A program that runs another one, under the name that pages have for it."""
-    path.write_text(f'#!/bin/sh\nexec "{target}" "$@"\n')
+    path.write_text(f'#!/bin/sh\nexec "{target}" {" ".join(words)} "$@"\n')
     path.chmod(0o755)

@@ -3,25 +3,32 @@
 import re
 import shlex
 import subprocess
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from prelabel.launch.label_studio import FIRST_START_TIMEOUT_S, FirstUser
-from prelabel.launch.processes import Child
+from prelabel.launch.processes import Child, port_is_taken
 
+from .engines import Order, engine_words, inside
 from .pages import Block
 
 PATIENCE_S = 400
 GRACE_S = 60
+POLL_S = 0.1
+VARIABLES = r"^(?:[A-Z][A-Z0-9_]*=\S* )*"
 LABEL_STUDIO = "label-studio start"
 STAYS_UP = {
     LABEL_STUDIO: ("{label_studio}/health",),
     "prelabel serve": ("{backend}/ready",),
     "prelabel studio": ("{label_studio}/health", "{backend}/ready"),
+    "prelabel worker": (),
 }
 """Commands that do not end, and where they answer once they are up."""
+WORKS = re.compile(r"\bworking\b")
+"""What a worker, which answers nowhere, says once it is up."""
 ONCE = ("python3 -m venv ", "pip install ")
 """What two pages may say alike; a second time it has nothing to do."""
 
@@ -39,6 +46,7 @@ class Newcomer:
         logs: Folder of what programs say that stay up.
         make_token: Makes a token in Label Studio.
         project: The number of the project that was connected last.
+        instead: What a page has in place of what is each reader's own, and what that is here.
     """
 
     folder: Path
@@ -49,15 +57,20 @@ class Newcomer:
     logs: Path
     make_token: Callable[[], str]
     project: int = 0
+    instead: dict[str, str] = field(default_factory=dict, repr=False)
     running: dict[str, Child] = field(default_factory=dict)
     _done: set[str] = field(default_factory=set)
     _tokens: list[str] = field(default_factory=list, repr=False)
 
     def copies(self, block: Block) -> str:
-        """Type a block's commands and wait for those that stay up; what the others said."""
+        """Type a block's commands and wait for those that stay up; what the others said.
+
+        Of a command for a container engine or a cluster, what would run inside runs here.
+        """
         some: list[str] = []
         said = ""
-        for line in self._as_here(block.commands).splitlines():
+        for typed in block.commands.replace("\\\n", " ").splitlines():
+            line = self._as_here(without_engine(typed))
             command = re.sub(r"\s+# .*$", "", line)
             if name := stays_up(command):
                 said += self._run("\n".join(some), block)
@@ -71,11 +84,11 @@ class Newcomer:
     @contextmanager
     def reading_a_page(self) -> Iterator[None]:
         """Inside, a page is read; after it all is ended that it started, but for Label Studio."""
-        folder, environment = self.folder, dict(self.environment)
+        folder, environment, instead = self.folder, dict(self.environment), dict(self.instead)
         try:
             yield
         finally:
-            self.folder, self.environment = folder, environment
+            self.folder, self.environment, self.instead = folder, environment, instead
             self.leave(keep=(LABEL_STUDIO,))
 
     def leave(self, keep: tuple[str, ...] = ()) -> None:
@@ -93,12 +106,19 @@ class Newcomer:
 
     def _as_here(self, commands: str) -> str:
         """The commands with what each reader puts in: addresses, the token and the project."""
-        commands = commands.replace("http://localhost:8080", self.label_studio)
-        commands = commands.replace("http://localhost:9090", self.backend)
-        commands = re.sub(r"(--project |PROJECT_ID=)[37]\b", rf"\g<1>{self.project}", commands)
+        addresses = {
+            "http://localhost:8080": self.label_studio,
+            "http://localhost:9090": self.backend,
+            "https://localhost:9090": self.backend.replace("http:", "https:"),
+        }
+        for on_the_page, here in (self.instead | addresses).items():
+            commands = commands.replace(on_the_page, here)
+        project = r"(--project |--project-id |PROJECT_ID=)[37]\b"
+        commands = re.sub(project, rf"\g<1>{self.project}", commands)
         port = self.label_studio.rpartition(":")[2]
         studio = f"prelabel studio --port {port} --backend-url {self.backend}"
-        commands = re.sub(r"^prelabel studio$", studio, commands, flags=re.MULTILINE)
+        commands = re.sub(r"^prelabel studio$", studio, commands)
+        commands = re.sub(r"^prelabel warmup$", f"prelabel warmup --url {self.backend}", commands)
         return commands.replace("=…", f"={self.token()}") if "=…" in commands else commands
 
     def _run(self, commands: str, block: Block) -> str:
@@ -127,15 +147,24 @@ class Newcomer:
             return  # since an earlier page
         assert name not in self.running, f"{command} is typed twice on one page"
         log_path = self.logs / f"{name.replace(' ', '-')}.log"
-        with log_path.open("ab") as output:
+        with log_path.open("wb" if name == "prelabel worker" else "ab") as output:
             process = subprocess.Popen(
-                ["bash", "-c", f"exec {command}"],
+                ["bash", "-c", re.sub(VARIABLES, r"\g<0>exec ", command, count=1)],
                 cwd=self.folder, env=self.environment | self._signs_up(name),
                 stdin=subprocess.DEVNULL, stdout=output, stderr=output, start_new_session=True,
             )  # fmt: skip
-        child = Child(command, process, log_path)
-        self.running[name] = child
-        for address in STAYS_UP[name]:
+        self.running[name] = Child(command, process, log_path)
+        self._wait(name, command, self.running[name])
+
+    def _wait(self, name: str, command: str, child: Child) -> None:
+        """Return once a program is up that was typed just now."""
+        with_tls = "SSL_CERTFILE" in command or self.environment.get("SSL_CERTFILE")
+        if name == "prelabel worker":
+            wait_until(child, lambda: WORKS.search(child.log_path.read_text("utf-8", "replace")))
+        elif name == "prelabel serve" and with_tls:
+            port = int(self.backend.rpartition(":")[2])  # to ask more, its authority must be known
+            wait_until(child, lambda: port_is_taken("127.0.0.1", port))
+        for address in () if with_tls else STAYS_UP[name]:
             url = address.format(label_studio=self.label_studio, backend=self.backend)
             child.wait_until_answers(url, timeout_s=FIRST_START_TIMEOUT_S)
 
@@ -151,4 +180,26 @@ class Newcomer:
 
 def stays_up(command: str) -> str:
     """The name in `STAYS_UP` of a command; "" where it ends by itself."""
+    command = re.sub(VARIABLES, "", command, count=1)
     return next((name for name in STAYS_UP if command.startswith(name)), "")
+
+
+def without_engine(line: str) -> str:
+    """A line as it is; of one for an engine, the command of prelabel that it has run inside.
+
+    Nothing is left where a container does not end by itself: other pages start servers and workers.
+    """
+    words = engine_words(line)
+    if not words:
+        return line
+    command = shlex.join(inside(Order(line, words)))
+    return command if command.startswith("prelabel ") and not stays_up(command) else ""
+
+
+def wait_until(child: Child, there: Callable[[], object]) -> None:
+    """Return once a program is there, by a sign that it gives."""
+    until = time.monotonic() + FIRST_START_TIMEOUT_S
+    while not there():
+        assert child.running, child.last_lines()
+        assert time.monotonic() < until, child.last_lines()
+        time.sleep(POLL_S)

@@ -66,6 +66,21 @@ def test_keypoints_of_people_are_counted(case, studio):
     assert "17 keypoints of people in person boxes" in diagnosis.finding
 
 
+VIDEO = """
+<View><Labels name="l" toName="v"><Label value="car"/></Labels><Video name="v" value="$video"/>
+<VideoRectangle name="box" toName="v"/></View>
+"""
+
+
+def test_a_video_is_well_and_no_model_looks_at_it(case, studio):
+    studio.label_config = VIDEO
+    studio.tasks = [{"id": 1, "data": {"video": "/data/upload/1/a.mp4"}}]
+    diagnosis = project.label_config(case)
+    assert (diagnosis.status, diagnosis.mend) == ("ok", "")
+    assert diagnosis.finding == "box: tracks that people began, once trained"
+    assert project.images(case).status == "skipped"
+
+
 ODD_THRESHOLD = """
 <View><Image name="i" value="$image"/><RectangleLabels name="r" toName="i"
 model_score_threshold="high"><Label value="a"/></RectangleLabels></View>

@@ -29,6 +29,9 @@ from prelabel.store.database import open_database
         ("LABEL_STUDIO_HOST", None),  # Label Studio's own
         ("LABEL_STUDIO_USER_TOKEN", None),
         ("LABEL_STUDIO_BASE_DATA_DIR", None),
+        ("SSL_CERT_FILE", None),  # OpenSSL's
+        ("SSL_CERT_DIR", None),
+        ("SSL_CERTFIL", "SSL_CERTFILE"),
         ("DEVICES", None),  # anybody's
         ("SEQUENCE_LEARNING_ENABLED", None),
         ("PYTHONUNBUFFERED", None),

@@ -41,6 +41,14 @@ def test_every_standard_name_is_its_own_keypoint():
         ("right_pinky_17", "right_pinky_finger1"),
         ("right_little_2", "right_pinky_finger2"),
         ("left_big_toe", "left_big_toe"),
+        ("leftEye", "left_eye"),
+        ("LeftShoulder", "left_shoulder"),
+        ("rightshoulder", "right_shoulder"),
+        ("LShoulder", "left_shoulder"),
+        ("REar", "right_ear"),
+        ("LBigToe", "left_big_toe"),
+        ("leftThumb1", "left_thumb1"),
+        ("LEFT_EYE", "left_eye"),
     ],
 )
 def test_other_spellings_are_understood(name, standard):
@@ -50,7 +58,8 @@ def test_other_spellings_are_understood(name, standard):
 @pytest.mark.parametrize(
     "name",
     ["", "spot", "face", "hand_3", "left_hand", "left_hand_22", "left_index_9",
-     "left_wrist_3", "nose_1", "body_distortion", "left_thumb_5", "cat_1"],
+     "left_wrist_3", "nose_1", "body_distortion", "left_thumb_5", "cat_1", "MidHip", "Rear",
+     "leftover"],
 )  # fmt: skip
 def test_other_names_are_no_keypoints(name):
     assert indices(name) == {}

@@ -5,6 +5,7 @@ import threading
 
 import httpx2
 import pytest
+from structlog.testing import capture_logs
 
 from prelabel.errors import (
     LabelStudioError,
@@ -106,6 +107,43 @@ def test_a_read_gives_up_after_four_attempts(fake, studio):
     with pytest.raises(LabelStudioUnreachable, match="starting or overloaded"):
         studio.version()
     assert fake.count("GET", "/api/version/") == 4
+
+
+def told(logs):
+    """The lines of ours; those of the library that repeats are off wherever logging is set up."""
+    return [entry["event"] for entry in logs if "stamina" not in entry["event"]]
+
+
+def test_a_pause_of_more_than_a_moment_is_told_in_one_line_each(fake, studio, no_pauses):
+    fake.faults = [
+        ("GET", "/api/version/", 503, [("Retry-After", "7")]),
+        ("GET", "/api/version/", 429, ()),
+    ]
+    with capture_logs() as logs:
+        studio.version()
+    assert told(logs) == [
+        "Label Studio does not answer (it answered 503); trying again in 7 s, 2 of 4"
+    ], "the second pause is shorter than a moment"
+
+
+def test_repetitions_that_are_over_in_a_moment_are_no_news(fake, studio):
+    fake.faults = [("GET", "/api/version/", 503, ())]
+    with capture_logs() as logs:
+        studio.version()
+    assert told(logs) == []
+
+
+def test_the_last_attempt_and_what_is_not_repeated_are_told_by_the_error_alone(
+    fake, studio, no_pauses
+):
+    fake.faults = [("GET", "/api/version/", 503, [("Retry-After", "7")])] * 4
+    with capture_logs() as logs, pytest.raises(LabelStudioUnreachable):
+        studio.version()
+    assert [event[-6:] for event in told(logs)] == ["2 of 4", "3 of 4", "4 of 4"]
+    fake.faults = [("POST", "/api/projects/", 503, [("Retry-After", "7")])]
+    with capture_logs() as logs, pytest.raises(LabelStudioError):
+        studio.create_project("cats", "<View/>")
+    assert told(logs) == []
 
 
 def test_a_read_whose_connection_breaks_off_is_repeated():

@@ -145,3 +145,30 @@ def test_a_backend_is_told_from_any_other_server(serve):
 
 def test_the_plain_picture_is_a_frame_of_usual_size():
     assert Image.open(io.BytesIO(backend.plain_picture())).size == (1280, 720)
+
+
+def test_another_program_at_the_address_is_told_from_a_backend_that_fails():
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b"<html>Welcome to nginx!</html>")
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as other:
+        thread = threading.Thread(target=other.serve_forever, args=(0.01,))
+        thread.start()
+        try:
+            url = f"http://127.0.0.1:{other.server_port}"
+            for ask in (
+                lambda: backend.warm_up(url, b"..."),
+                lambda: backend.told(url, "/health"),
+            ):
+                with pytest.raises(OperatorError, match="Check the address") as refused:
+                    ask()
+                assert "<html>" not in str(refused.value)
+        finally:
+            other.shutdown()
+            thread.join()

@@ -5,8 +5,11 @@ import pytest
 
 from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
 from prelabel.predictors import registry
+from prelabel.predictors.artifacts import ArtifactDetector
+from prelabel.predictors.base import why_blind
 from prelabel.predictors.fallback import Fallback
-from prelabel.types import Ask, Detections, Image
+from prelabel.predictors.wrapping import Wrapping
+from prelabel.types import Ask, Detections, Image, Phrase
 
 PICTURE = Image(np.zeros((8, 8, 3), np.uint8))
 NO_WEIGHTS = WeightsUnavailable("model", "is not here", "Download it.")
@@ -83,6 +86,15 @@ def test_where_the_second_cannot_be_loaded_either_the_error_comes_out():
     for _ in range(2):
         with pytest.raises(WeightsUnavailable):
             fallback.predict([PICTURE], Ask())
+
+
+def test_whoever_stands_in_says_what_it_cannot_find():
+    cats, hands = Ask((Phrase("cat", "cat"),)), Ask((Phrase("distorted hand", "bad"),))
+    fallback = Wrapping(Fallback(Scripted("first", NO_WEIGHTS), ArtifactDetector()))
+    assert why_blind(fallback, cats) == ""
+    fallback.load()
+    assert "distortions only" in why_blind(fallback, cats)
+    assert why_blind(fallback, hands) == ""
 
 
 def test_built_ins_come_in_by_the_entry_point_door():

@@ -1,13 +1,18 @@
 """What is read when Prometheus asks: how full the server is, how the jobs stand, the machine."""
 
+import time
 from datetime import UTC, datetime, timedelta
+from threading import Thread
 
+import numpy as np
 import pytest
 
+from prelabel.media.room import ImageRoom, Line
 from prelabel.server.admission import Admission
-from prelabel.server.gauges import OfAdmission, OfMachine, OfRecords, memory_limit_bytes
+from prelabel.server.gauges import OfAdmission, OfMachine, OfRecords, OfRoom, memory_limit_bytes
 from prelabel.server.records import Recorded, Records
 from prelabel.store.jobs import Job
+from prelabel.types import Image
 
 from .test_metrics import predict, series
 
@@ -50,6 +55,34 @@ def of_jobs(*jobs):
     found = told(OfRecords(records))
     records.close()
     return found
+
+
+def test_images_that_are_alive_stand_beside_the_most_that_may_be():
+    room = ImageRoom(300)
+    collector = OfRoom(room)
+    empty = {
+        "prelabel_image_room_bytes{}": 0,
+        "prelabel_image_room_bytes_limit{}": 300,
+        "prelabel_image_room_waiting_tasks{}": 0,
+    }
+    assert told(collector) == empty
+    held = [room.keep(Image(np.zeros((10, 10, 3), np.uint8)))]
+    assert told(collector) == empty | {"prelabel_image_room_bytes{}": 300}
+    held.clear()
+    assert told(collector) == empty
+
+
+def test_tasks_that_wait_for_room_are_counted_until_they_have_it():
+    room, line = ImageRoom(0), Line()
+    collector = OfRoom(room)
+    waiting = Thread(target=room.wait, args=(line, 60))
+    waiting.start()
+    soon = time.monotonic() + 30
+    while told(collector)["prelabel_image_room_waiting_tasks{}"] != 1:
+        assert time.monotonic() < soon, "nobody waits"
+    room.hurry(line)
+    waiting.join()
+    assert told(collector)["prelabel_image_room_waiting_tasks{}"] == 0
 
 
 def test_how_full_the_server_is_stands_beside_the_most_it_takes():

@@ -1,9 +1,13 @@
 """Opening the database: what is wrong with one that cannot be."""
 
+import errno
+import os
+
 import pytest
 from sqlalchemy import text
 
 from prelabel.errors import SettingsError
+from prelabel.store import database
 from prelabel.store.database import LAYOUT, open_database
 
 
@@ -19,6 +23,16 @@ def test_a_folder_that_cannot_be_made_is_named_with_what_to_do(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="writable folder"):
         open_database("", tmp_path / "file" / "data")
+
+
+def test_a_disk_that_is_full_is_to_be_made_room_on(tmp_path, monkeypatch):
+    def full(_engine):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(database, "_make_tables", full)
+    with pytest.raises(SettingsError, match="No space left on device") as refused:
+        open_database("", tmp_path)
+    assert refused.value.next_step.startswith("Make room on that disk")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "nosuchkind://host/name"])

@@ -67,6 +67,15 @@ def test_what_was_answered_is_looked_at_when_label_studio_should_hold_it(ledger,
     assert ledger.counts() == {State.PUSHED: 1, State.ASKED: 1}
 
 
+def test_what_was_answered_and_is_asked_for_again_is_looked_at_soon(ledger, clock):
+    ledger.claim([1, 2], clock.now + 90)
+    ledger.answered([1, 2], clock.now + 1015)
+    assert ledger.claim([2, 3], clock.now + 90) == {3}
+    clock.now += 15
+    assert ledger.due(0, 10) == [2]
+    assert ledger.number_answered() == 1
+
+
 def test_what_was_pushed_a_moment_ago_is_a_jobs_and_later_a_retrieves_again(ledger, clock):
     ledger.claim([1], clock.now)
     ledger.keep([kept(1)])

@@ -37,6 +37,7 @@ from prelabel.predictors.base import Predictor
 from prelabel.runtime.batch_queue import BatchQueue
 from prelabel.runtime.batcher import Batcher
 from prelabel.runtime.clock import UNTIMED
+from prelabel.runtime.hanging import UNWATCHED, Hang, Watch
 from prelabel.settings import Settings
 from prelabel.store.database import Database
 from prelabel.store.jobs import Jobs
@@ -52,10 +53,16 @@ Teach: TypeAlias = Callable[[Plan, int, int], Plan]
 """Gives a plan what was learnt, for a project's number and when it was made."""
 
 
-def runners_of_worker(settings: Settings) -> list[Runner]:
+def runners_of_worker(
+    settings: Settings, hung: Callable[[Hang], None] = lambda _: None
+) -> list[Runner]:
     """What does the jobs of servers that share the database and the Redis; not begun yet.
 
     Each kind has a runner and threads of its own: a training does not wait for hours of predicting.
+
+    Args:
+        settings: How to do them.
+        hung: Called when a model hangs.
 
     Raises:
         SettingsError: The settings name no Redis, or a database that cannot be opened.
@@ -73,7 +80,8 @@ def runners_of_worker(settings: Settings) -> list[Runner]:
     url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
     runners = [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
     if is_signed_in(settings):
-        means = _means_of_worker(settings, opened, versions)
+        watch = Watch(settings.model_hang_seconds, hung=hung)
+        means = _means_of_worker(settings, opened, versions, watch)
         runners += backfill_runners(settings, means, threads=threads)
     return runners
 
@@ -96,12 +104,19 @@ def work(
     return {TRAINING: training(settings, versions, learnt=learnt, observe=observe)}
 
 
-def _means_of_worker(settings: Settings, opened: Database, versions: LearnedVersions) -> Means:
+def _means_of_worker(
+    settings: Settings, opened: Database, versions: LearnedVersions, watch: Watch
+) -> Means:
     """What backfills work with where no server is, with models and images of their own."""
     studio = label_studio(settings)
     cache = images(settings, fetcher(settings).fetch, UNTIMED)
     fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
-    found_by = remembering(predictors(settings), memory(settings), settings, queued)
+    found_by = remembering(
+        predictors(settings),
+        memory(settings),
+        settings,
+        lambda found_by: queued(found_by, watch=watch),
+    )
     shared = Studio(cache, fetchers, Siblings(studio))
     teach = teacher(settings, versions)
     return backfill_means(settings, opened, studio, found_by, shared, teach)
@@ -212,16 +227,19 @@ def untaught(plan: Plan, _project: int, _created: int) -> Plan:
 
 
 def queued(
-    found_by: Predictors, ran: Callable[[str, int, float], None] = lambda *_: None
+    found_by: Predictors,
+    ran: Callable[[str, int, float], None] = lambda *_: None,
+    watch: Watch = UNWATCHED,
 ) -> Predictors:
     """The same predictors with a queue in front of each, for the many callers of a server.
 
     Args:
         found_by: What finds boxes and poses.
         ran: Told of each batch: the predictor's name, the number of images, the seconds.
+        watch: Notices batches from which a predictor does not come back.
     """
 
     def queue(predictor: Predictor) -> Batcher:
-        return Batcher(BatchQueue(predictor, lambda *batch: ran(predictor.name, *batch)))
+        return Batcher(BatchQueue(predictor, lambda *batch: ran(predictor.name, *batch), watch))
 
     return Predictors(queue(found_by.boxes), queue(found_by.poses))

@@ -1,5 +1,6 @@
 """Builds a server: settings in, a working one out."""
 
+import os
 import sys
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -30,10 +31,12 @@ from prelabel.media.fetch import Fetcher
 from prelabel.media.references import ImageReference, Origin
 from prelabel.media.room import ImageRoom
 from prelabel.plan import Predictors
+from prelabel.runtime.ending import Ending
+from prelabel.runtime.hanging import Watch
 from prelabel.server.admission import Admission
 from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
-from prelabel.server.gauges import OfCache, OfMachine, OfMemory
+from prelabel.server.gauges import OfCache, OfMachine, OfMemory, OfRoom
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
 from prelabel.server.service import Service
@@ -59,21 +62,49 @@ def app() -> "FastAPI":
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     settings = load()
     configure(settings.log_level, settings.log_format)
-    return make_app(service(settings), settings)
+    ending = Ending(is_started_anew=is_started_anew(settings))
+    return make_app(service(settings, ending), settings)
 
 
-def service(settings: Settings) -> Service:
-    """The server's working parts; nothing is loaded and nothing is fetched yet."""
+def is_started_anew(settings: Settings) -> bool:
+    """Whether somebody replaces this process when it ends.
+
+    Of several server processes their parent does, and of the first process of a container whoever
+    runs that.
+    """
+    return settings.workers > 1 or os.getpid() == 1
+
+
+def service(settings: Settings, ending: Ending | None = None) -> Service:
+    """The server's working parts; nothing is loaded and nothing is fetched yet.
+
+    Args:
+        settings: How to work.
+        ending: Ends this process though a model hangs in it; None where nobody may.
+    """
     metrics = Metrics()
     studio = _label_studio_of_server(settings, metrics.called)
     room = ImageRoom((settings.max_queued_mb + settings.image_cache_mb) * _MB)
     cache = images(settings, _counted(fetcher(settings), metrics), metrics, room.keep)
     metrics.watch(OfCache(cache.counts))
+    metrics.watch(OfRoom(room))
     metrics.watch(OfMachine(settings.data_folder))
     known = memory(settings)
+    watch = Watch(settings.model_hang_seconds, hung=ending.hung if ending else lambda _: None)
     found_by = remembering(
-        predictors(settings), known, settings, lambda found_by: queued(found_by, metrics.ran)
+        predictors(settings),
+        known,
+        settings,
+        lambda found_by: queued(found_by, metrics.ran, watch),
     )
+
+    def close() -> None:
+        if known:
+            known.close()
+        watch.close()
+        if ending:
+            ending.closed(lambda: watch.hangs)
+
     if known:
         metrics.watch(OfMemory(known.counts))
     shared = Studio(
@@ -94,7 +125,7 @@ def service(settings: Settings) -> Service:
         backfilling=_backfilling(settings, found_by, shared, taught, metrics.called),
         metrics=metrics,
         afterwards=Afterwards(shared) if known and not is_signed_in(settings) else None,
-        closing=known.close if known else lambda: None,
+        closing=close,
     )
 
 

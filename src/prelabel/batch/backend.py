@@ -20,7 +20,7 @@ from prelabel.errors import (
 )
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio_api.predictions import retry_after_s
-from prelabel.labelstudio_api.refusals import OVERLOADED
+from prelabel.labelstudio_api.refusals import OVERLOADED, base_address
 
 ANSWER_TIMEOUT_S = 300.0
 _LOADING_S = 900.0
@@ -48,6 +48,9 @@ class Backend:
         max_backoff_s: Longest pause before that.
         pause: Waits; seconds.
         transport: What carries the requests; by default the network.
+
+    Raises:
+        SettingsError: `url` is no address.
     """
 
     def __init__(
@@ -62,7 +65,7 @@ class Backend:
         pause: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
-        self.url = url.rstrip("/")
+        self.url = base_address(url)
         self._config = label_config
         self._project = project
         self._max_retries = max_retries

@@ -7,6 +7,7 @@ from threading import Event
 import structlog
 from pydantic_core import to_json
 
+from prelabel.batch.beginning import Beginning
 from prelabel.batch.push import backoff_s
 from prelabel.batch.summary import Failure
 from prelabel.batch.tally import Tally
@@ -36,6 +37,8 @@ class Predicting:
         max_backoff_s: Longest pause before that.
         stop: Ends the waiting for another attempt.
         kept: Called with the number of predictions that were written down.
+        max_failures: More failures set `stop`; None for any number.
+        gives_up: Whether it ends where the first tasks all fail alike.
     """
 
     def __init__(
@@ -48,23 +51,34 @@ class Predicting:
         max_backoff_s: float,
         stop: Event,
         kept: Callable[[int], None],
+        max_failures: int | None = None,
+        gives_up: bool = False,
     ) -> None:
         self._predict = predict
         self._journal = journal
         self._tally = tally
         self._max_retries = max_retries
         self._max_backoff_s = max_backoff_s
+        self._max_failures = max_failures
         self._stop = stop
         self._kept = kept
         self._predictions: list[Kept] = []
         self._failures: list[Failed] = []
         self._written_at = time.monotonic()
+        self._beginning = Beginning(is_over=not gives_up)
 
     def run(self, tasks: Iterable[Task]) -> None:
-        """Predict tasks until there are no more, then those again that may succeed now."""
+        """Predict tasks until there are no more, then those again that may succeed now.
+
+        Raises:
+            OperatorError: The first tasks all failed alike; the next run tries them again.
+        """
         try:
             self._rounds(tasks)
         finally:  # what was predicted before something broke is kept, too
+            for task, outcome in self._beginning.end():
+                assert isinstance(outcome, PrelabelError), "only failures are held back"
+                self._note_failure(task, outcome, is_passing=True)
             self._write_down()
 
     def _rounds(self, tasks: Iterable[Task]) -> None:
@@ -86,17 +100,22 @@ class Predicting:
         """Predict tasks once; those that failed and may succeed later, if there is a later."""
         again: list[tuple[Task, PrelabelError]] = []
         numbered = _Numbered(tasks)
+
+        def settle(certain: Iterable[tuple[Task, Outcome]]) -> None:
+            for task, outcome in certain:
+                if isinstance(outcome, Prediction):
+                    self._note(task, outcome)
+                elif consequence_of(outcome).retry and not is_last and len(again) < _MOST_AGAIN:
+                    again.append((task, outcome))
+                else:
+                    self._note_failure(task, outcome)
+
         for index, outcome in self._predict(numbered):
-            task = numbered.pop(index)
-            if isinstance(outcome, Prediction):
-                self._note(task, outcome)
-            elif consequence_of(outcome).retry and not is_last and len(again) < _MOST_AGAIN:
-                again.append((task, outcome))
-            else:
-                self._note_failure(task, outcome)
+            settle(self._beginning.after(numbered.pop(index), outcome))
             is_full = len(self._predictions) + len(self._failures) >= _WRITE_AT
             if is_full or time.monotonic() - self._written_at >= _WRITE_AFTER_S:
                 self._write_down()
+        settle(self._beginning.end())
         return again
 
     def _note(self, task: Task, prediction: Prediction) -> None:
@@ -104,10 +123,12 @@ class Predicting:
         result = to_json(prediction.result)
         self._predictions.append(Kept(_id_of(task), prediction.score, result))
 
-    def _note_failure(self, task: Task, error: PrelabelError) -> None:
-        retry, kind = consequence_of(error).retry, type(error).__name__
+    def _note_failure(self, task: Task, error: PrelabelError, *, is_passing: bool = False) -> None:
+        retry, kind = is_passing or consequence_of(error).retry, type(error).__name__
         self._tally.failed(Failure(_id_of(task), kind, str(error), retry))
         self._failures.append(Failed(_id_of(task), kind, str(error), retry))
+        if self._max_failures is not None and self._tally.counts().failed > self._max_failures:
+            self._stop.set()
 
     def _write_down(self) -> None:
         if self._journal is not None:

@@ -30,9 +30,16 @@ def prepare(project: Json, predictors: Predictors) -> tuple[Plan, tuple[str, ...
         plan = make_plan(project["label_config"], predictors)
     except InvalidRequest as error:
         raise NotReady(error.thing, error.cause, error.next_step) from error
+    named = f"the label config of project {project['id']}"
+    if plan.videos:
+        raise NotReady(
+            named,
+            "has videos, which no model looks at: only tracks that people began are carried on",
+            "Draw some, press Start Training, then retrieve predictions in Label Studio.",
+        )
     if not plan.steps:
         raise NotReady(
-            f"the label config of project {project['id']}",
+            named,
             "has nothing that prelabel fills",
             "Add RectangleLabels or KeyPointLabels on an Image to it.",
         )

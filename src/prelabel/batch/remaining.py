@@ -40,8 +40,18 @@ def tasks_left(
     return max(all_of - held - known[State.FAILED], 0)
 
 
-def how_to_go_on(counts: Counts, selection: Selection, *, is_dry: bool, is_cut_short: bool) -> str:
-    """What to do after a run; "" where nothing is left."""
+def how_to_go_on(
+    counts: Counts, selection: Selection, *, is_dry: bool, is_cut_short: bool, lasting: int
+) -> str:
+    """What to do after a run; "" where nothing is left.
+
+    Args:
+        counts: What became of its tasks.
+        selection: Which they were.
+        is_dry: Whether nothing was pushed.
+        is_cut_short: Whether it ended before its end.
+        lasting: How many of the failures do not pass by themselves.
+    """
     if is_dry:
         return "Nothing was pushed: look at the report, then run without --dry-run."
     steps = []
@@ -55,11 +65,13 @@ def how_to_go_on(counts: Counts, selection: Selection, *, is_dry: bool, is_cut_s
             f"{_tasks(counts.left)} left: run the same command again for the next "
             f"{selection.limit}, or with the limit `all`."
         )
-    if counts.failed:
+    if lasting:
         steps.append(
-            f"{_tasks(counts.failed)} failed: mend what the reasons name, then run again with "
+            f"{_tasks(lasting)} failed: mend what the reasons name, then run again with "
             "--retry-failed."
         )
+    elif counts.failed and not steps:
+        steps.append(f"{_tasks(counts.failed)} failed: the same command tries them again.")
     return " ".join(steps)
 
 

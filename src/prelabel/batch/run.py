@@ -64,7 +64,8 @@ class Options:
     Attributes:
         selection: Which tasks are to be predicted.
         manners: How Label Studio is treated.
-        max_failures: The run ends when more tasks than this have failed; None for never.
+        max_failures: The run ends when more tasks than this have failed; None: only where the
+            first tasks all fail for one same reason.
         dry_run: Push nothing and write nothing down.
     """
 
@@ -133,6 +134,8 @@ class _Run:
             max_backoff_s=options.manners.max_backoff_s,
             stop=self._stop,
             kept=self._writer.expect,
+            max_failures=options.max_failures,
+            gives_up=options.max_failures is None,
         )
         if not options.dry_run:
             known = parts.journal.counts()
@@ -149,7 +152,8 @@ class _Run:
             thread.start()
         reported = 0.0
         while any(thread.is_alive() for thread in threads):
-            self._look_for_reasons_to_stop()
+            if self._interrupt.is_set():
+                self._stop.set()
             if time.monotonic() - reported >= _REPORT_EVERY_S:
                 reported = time.monotonic()
                 report(self._progress())
@@ -181,11 +185,6 @@ class _Run:
     def _push(self) -> None:
         if not self._options.dry_run:
             self._writer.run()
-
-    def _look_for_reasons_to_stop(self) -> None:
-        most = self._options.max_failures
-        if self._interrupt.is_set() or (most is not None and self._tally.counts().failed > most):
-            self._stop.set()
 
     def _progress(self) -> Progress:
         now, counts = time.monotonic(), self._tally.counts()
@@ -244,6 +243,7 @@ class _Run:
                 selection,
                 is_dry=self._options.dry_run,
                 is_cut_short=self._stop.is_set() or bool(self._errors),
+                lasting=tally.lasting,
             ),
         )
 

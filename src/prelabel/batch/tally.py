@@ -25,6 +25,8 @@ class Tally:
         self._counts: Counter[str] = Counter()
         self.skipped: Counter[str] = Counter()
         self.failure_kinds: Counter[str] = Counter()
+        self.lasting = 0
+        """Failures that do not pass by themselves."""
         self.labels: Counter[str] = Counter()
         self._failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
         self._scores: dict[str, array[float]] = {}
@@ -56,6 +58,7 @@ class Tally:
         """Count a task without a prediction."""
         with self._lock:
             self._counts["failed"] += 1
+            self.lasting += not failure.retry
             self.failure_kinds[failure.kind] += 1
             self._failures.append(failure)
 

@@ -11,9 +11,13 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter, process_time
 
+import numpy as np
+
 from prelabel.errors import PrelabelError
+from prelabel.media.decode import decode
+from prelabel.media.limits import Limits
 from prelabel.predictors.base import Predictor
-from prelabel.types import Ask, Image, Phrase, UInt8Array
+from prelabel.types import Ask, Image, Phrase
 
 SHORT_EDGES = (480, 800)
 
@@ -23,7 +27,7 @@ def detect(runs: int, model: str | None, device: str, image: Path | None) -> Non
 
     Random weights cost the same time as real ones and find nothing of meaning.
     """
-    photo = Image(_pixels(image), "the image")
+    photo = _photo(image)
     with tempfile.TemporaryDirectory() as folder:
         if model is None:
             from transformers import GroundingDinoConfig
@@ -118,13 +122,8 @@ The pipeline gets the whole prompt as one label; given a list it would run once 
 """
 
 
-def _pixels(image: Path | None) -> UInt8Array:
-    import numpy as np
-
-    if image is None:
-        return np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
-    from PIL import Image as PillowImage
-    from PIL import ImageOps
-
-    with PillowImage.open(image) as opened:
-        return np.asarray(ImageOps.exif_transpose(opened).convert("RGB"))
+def _photo(image: Path | None) -> Image:
+    if image is not None:
+        return decode(image.read_bytes(), str(image), Limits())
+    noise = np.random.default_rng(0).integers(0, 256, (1080, 1920, 3), np.uint8)
+    return Image(noise, "the image")

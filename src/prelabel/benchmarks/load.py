@@ -143,7 +143,7 @@ def _one_by_one(site: Site, seconds: float) -> float:
 
     from prelabel.types import Ask, Image, Phrase
 
-    model, ask = sleeping.Sleeping(), Ask((Phrase("a", "a"),))
+    model, ask = sleeping.build({}), Ask((Phrase("a", "a"),))
     files = cycle(sorted((site.folder / "images" / "small").iterdir()))
     begin, done = perf_counter(), 0
     while perf_counter() < begin + seconds:

@@ -21,19 +21,22 @@ SLEEPING, COMPUTING, INSTANT = "paced-sleeping", "paced-computing", "paced-insta
 
 
 class Paced:
-    """Finds one box in each image, one image at a time.
+    """Finds one box in each image, one batch at a time.
 
     Args:
         name: What it is called.
-        work: What it does for an image.
+        work: What it does for a batch.
+        batch_size: How many images it likes best to get at once.
     """
 
     fingerprint = ""
     wants_neighbours = False
-    batch_size = 1
 
-    def __init__(self, name: str, work: Callable[[Image], object]) -> None:
+    def __init__(
+        self, name: str, work: Callable[[Sequence[Image]], object], batch_size: int = 1
+    ) -> None:
         self.name = name
+        self.batch_size = batch_size
         self._work = work
         self._device = Lock()
 
@@ -50,8 +53,7 @@ class Paced:
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One box per image, after the work for it."""
         with self._device:
-            for image in images:
-                self._work(image)
+            self._work(images)
         label = ask.phrases[0].label
         box = np.array([[10, 10, 60, 60]], np.float32)
         score = np.array([0.5], np.float32)
@@ -60,7 +62,7 @@ class Paced:
 
 def sleeping(_options: Mapping[str, Any]) -> Paced:
     """Sleeps, as a process does whose GPU computes."""
-    return Paced(SLEEPING, lambda _: time.sleep(SLEEP_S))
+    return Paced(SLEEPING, lambda images: time.sleep(SLEEP_S * len(images)))
 
 
 def computing(_options: Mapping[str, Any]) -> Paced:
@@ -79,14 +81,19 @@ MAKERS = {SLEEPING: sleeping, COMPUTING: computing, INSTANT: instant}
 @contextmanager
 def offered_in(folder: Path) -> Iterator[dict[str, str]]:
     """Offer the models to programs started meanwhile; yields the settings that let them."""
-    package = folder / "paced-0.dist-info"
-    package.mkdir()
-    (package / "METADATA").write_text("Metadata-Version: 2.1\nName: paced\nVersion: 0\n")
-    entries = [f"{name} = {__name__}:{maker.__name__}" for name, maker in MAKERS.items()]
-    lines = "\n".join(["[prelabel.predictors]", *entries, ""])
-    (package / "entry_points.txt").write_text(lines)
-    yield {"PYTHONPATH": str(folder)}
+    yield offer(folder, "paced", MAKERS)
 
 
-def _hash(image: Image) -> bytes:
-    return hashlib.pbkdf2_hmac("sha256", image.pixels_rgb[0, 0].tobytes(), b"", ROUNDS)
+def offer(folder: Path, package: str, makers: Mapping[str, Callable[..., Paced]]) -> dict[str, str]:
+    """Write a package that offers models by name; gives the settings with which it is found."""
+    about = folder / f"{package}-0.dist-info"
+    about.mkdir()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 0\n")
+    entries = [f"{name} = {made.__module__}:{made.__name__}" for name, made in makers.items()]
+    (about / "entry_points.txt").write_text("\n".join(["[prelabel.predictors]", *entries, ""]))
+    return {"PYTHONPATH": str(folder)}
+
+
+def _hash(images: Sequence[Image]) -> None:
+    for image in images:
+        hashlib.pbkdf2_hmac("sha256", image.pixels_rgb[0, 0].tobytes(), b"", ROUNDS)

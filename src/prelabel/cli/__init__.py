@@ -1,7 +1,7 @@
 """The `prelabel` command. Each command has a file of its own and imports what it needs inside."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -23,7 +23,7 @@ from prelabel.cli.studio import studio
 from prelabel.cli.train import train
 from prelabel.cli.warmup import warmup
 from prelabel.cli.worker import worker
-from prelabel.errors import PrelabelError, consequence_of
+from prelabel.errors import MissingPackage, PrelabelError, consequence_of
 
 app = typer.Typer(
     help="Pre-annotation for Label Studio.",
@@ -73,5 +73,14 @@ def main() -> None:
     try:
         app()
     except PrelabelError as error:
-        print(f"prelabel: {error}", file=sys.stderr)
-        sys.exit(consequence_of(error).exit_code)
+        _end(error)
+    except ModuleNotFoundError as error:
+        if not error.name or error.name.partition(".")[0] == "prelabel":
+            raise  # a defect of ours
+        step = "Install it; `prelabel doctor` names the extras of prelabel that bring more."
+        _end(MissingPackage(error.name, "it is not installed", step))
+
+
+def _end(error: PrelabelError) -> NoReturn:
+    print(f"prelabel: {error}", file=sys.stderr)
+    sys.exit(consequence_of(error).exit_code)

@@ -32,7 +32,10 @@ def detect(
     ] = None,
     device: Annotated[str, typer.Option(help="cpu, cuda, cuda:1 or mps.")] = "cpu",
     image: Annotated[
-        Path | None, typer.Option(help="Image file; without it, noise of 1920 x 1080.", exists=True)
+        Path | None,
+        typer.Option(
+            help="Image file; without it, noise of 1920 x 1080.", exists=True, dir_okay=False
+        ),
     ] = None,
 ) -> None:
     """Grounding DINO at 480 and 800 pixels, against transformers' own pipeline."""

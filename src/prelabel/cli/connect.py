@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import LabelStudioUrl, Token
+from prelabel.cli.options import LabelStudioUrl, Token, text_of
 
 if TYPE_CHECKING:
     from prelabel.labelstudio_api.backends import Connection, Trial
@@ -40,8 +40,12 @@ def connect(
         ),
     ] = None,
     backend_url: Annotated[
-        str, typer.Option(help="The backend's address as Label Studio sees it.")
-    ] = "http://localhost:9090",
+        str | None,
+        typer.Option(
+            help="The backend's address as Label Studio sees it. "
+            "(default: http://localhost:9090, https where SSL_CERTFILE is set)"
+        ),
+    ] = None,
     basic_auth_user: Annotated[
         str | None, typer.Option(help="User of the backend. (default: BASIC_AUTH_USER)")
     ] = None,
@@ -57,6 +61,8 @@ def connect(
     """Attach the backend to a project in Label Studio; doing it again changes nothing."""
     from prelabel.labelstudio_api.backends import connect_project, try_prediction
     from prelabel.labelstudio_api.client import LabelStudio
+    from prelabel.launch.backend import own_url
+    from prelabel.logs import configure
     from prelabel.settings import load
 
     settings = load(
@@ -67,6 +73,7 @@ def connect(
         basic_auth_user=basic_auth_user,
         basic_auth_pass=basic_auth_pass,
     )
+    configure(settings.log_level, settings.log_format)
     # A login that was typed in goes before a token that merely lies in the environment.
     use_login = token is None and username is not None
     with LabelStudio(
@@ -78,10 +85,10 @@ def connect(
     ) as studio:
         connection = connect_project(
             studio,
-            backend_url,
+            backend_url or own_url(settings).replace("127.0.0.1", "localhost"),
             project_title=project_title,
             project_id=project_id,
-            label_config=label_config.read_text(encoding="utf-8") if label_config else None,
+            label_config=text_of(label_config) if label_config else None,
             basic_auth=_basic_auth(settings),
         )
         if not as_json:

@@ -5,18 +5,25 @@ from typing import Annotated
 
 import typer
 
+_NOT_OF_THE_DEMO = (
+    *("ssl_certfile", "ssl_keyfile"),
+    *("basic_auth_user", "basic_auth_pass", "api_token", "secret_path"),
+    *("database_url", "redis_url"),
+)
+"""Settings of a backend that others reach, or that keeps its data elsewhere."""
+
 
 def demo(
     *,
-    frames: Annotated[
-        Path, typer.Option(help="Folder of JPEG frames of one sequence.", exists=True)
-    ] = Path("examples/demo/frames"),
+    frames: Annotated[Path, typer.Option(help="Folder of JPEG frames of one sequence.")] = Path(
+        "examples/demo/frames"
+    ),
     planted: Annotated[
         Path, typer.Option(help="What was planted in which frame, for --check.")
     ] = Path("examples/demo/planted.json"),
-    people: Annotated[
-        Path, typer.Option(help="Folder of JPEG photos of people.", exists=True)
-    ] = Path("examples/demo/people"),
+    people: Annotated[Path, typer.Option(help="Folder of JPEG photos of people.")] = Path(
+        "examples/demo/people"
+    ),
     visible: Annotated[Path, typer.Option(help="Whom each photo shows, for --check.")] = Path(
         "examples/demo/visible.json"
     ),
@@ -48,7 +55,8 @@ def demo(
     from prelabel.logs import configure
 
     configure("WARNING", "console")
-
+    _require_pictures(frames, people)
+    _require_plain_backend()
     wanted = Demo(
         boxes=boxes_showcase(frames),
         poses=poses_showcase(people),
@@ -64,3 +72,39 @@ def demo(
         keep_up(wanted, print)
     elif not check_once(wanted, planted, visible, print):
         raise typer.Exit(1)
+
+
+def _require_pictures(*folders: Path) -> None:
+    from prelabel.errors import SettingsError
+
+    for folder in folders:
+        if not folder.is_dir():
+            raise SettingsError(
+                f"folder {folder}",
+                "it is not here",
+                "Run `make demo` in a checkout of prelabel, which has pictures for the demo, or "
+                "name folders of yours with --frames and --people.",
+            )
+
+
+def _require_plain_backend() -> None:
+    """Let the demo's backend be one of its own: open to its Label Studio, and with its own data.
+
+    What the environment says otherwise does not hold for the demo; what a file says cannot be left
+    out for it.
+
+    Raises:
+        SettingsError: A file says so.
+    """
+    from prelabel.errors import SettingsError
+    from prelabel.settings import hand_down, load
+
+    hand_down(dict.fromkeys(_NOT_OF_THE_DEMO, ""))
+    settings = load()
+    given = [name for name in _NOT_OF_THE_DEMO if getattr(settings, name)]
+    if given:
+        raise SettingsError(
+            f"{given[0].upper()} in .env or prelabel.toml",
+            "the demo's Label Studio could not use a backend with it",
+            "Run the demo in another folder, or take the line out for as long.",
+        )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token
+from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token, text_of
 
 if TYPE_CHECKING:
     from prelabel.evaluation.projects import Compared
@@ -116,14 +116,17 @@ def project(
     from prelabel.export.pictures import Schema
     from prelabel.export.source import tasks_of_file, tasks_of_project
     from prelabel.labelstudio.config import parse
+    from prelabel.logs import configure
     from prelabel.settings import load
 
+    settings = load(label_studio_url=url, label_studio_api_key=token)
+    configure(settings.log_level, settings.log_format)
     if exported is not None and number is None and label_config is not None:
-        schema = Schema(parse(label_config.read_text(encoding="utf-8")))
+        schema = Schema(parse(text_of(label_config)))
         source = str(exported)
         compared = compare(tasks_of_file(exported), schema, model_version)
     elif number is not None and exported is None and label_config is None:
-        with label_studio(load(label_studio_url=url, label_studio_api_key=token)) as studio:
+        with label_studio(settings) as studio:
             schema = Schema(parse(studio.project(number)["label_config"]))
             source = f"project {number} of {studio.url}"
             compared = compare(tasks_of_project(studio, number), schema, model_version)

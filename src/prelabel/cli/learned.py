@@ -84,10 +84,12 @@ def rollback(
 
 def _store(project: int, url: str | None) -> "tuple[LearnedVersions, Scope]":
     from prelabel.assembly.parts import database
+    from prelabel.logs import configure
     from prelabel.settings import load
     from prelabel.store.learned import LearnedVersions
 
     settings = load(label_studio_url=url)
+    configure(settings.log_level, settings.log_format)
     versions = LearnedVersions(database(settings))
     return versions, versions.scope(settings.label_studio_url, project)
 

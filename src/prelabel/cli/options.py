@@ -1,9 +1,12 @@
 """Options that several commands have, each written once."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from prelabel.errors import SettingsError
 
 LabelStudioUrl = Annotated[
     str | None,
@@ -28,3 +31,38 @@ ConfigFile = Annotated[
         "--label-config", help="The label config of that file.", exists=True, dir_okay=False
     ),
 ]
+
+
+def text_of(file: Path) -> str:
+    """The text of a file that an option names, such as a label config.
+
+    Raises:
+        SettingsError: It cannot be read, or is no text.
+    """
+    from prelabel.errors import SettingsError
+
+    try:
+        return file.read_text(encoding="utf-8-sig")  # Windows' editors put a mark in front
+    except UnicodeDecodeError as error:
+        raise SettingsError(str(file), "is no text in UTF-8", "Save it as UTF-8.") from error
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def bytes_of(file: Path) -> bytes:
+    """The bytes of a file that an option names, such as a picture.
+
+    Raises:
+        SettingsError: It cannot be read.
+    """
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> "SettingsError":
+    from prelabel.errors import SettingsError
+
+    cause = f"cannot be read ({error.strerror or error})"
+    return SettingsError(str(file), cause, "Name a file that you may read.")

@@ -24,9 +24,11 @@ def list_versions(
     import json
 
     from prelabel.assembly.parts import label_studio
+    from prelabel.logs import configure
     from prelabel.settings import load
 
     settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
+    configure(settings.log_level, settings.log_format)
     with label_studio(settings) as studio:
         versions = studio.model_versions(_project(settings))
     if as_json:
@@ -52,9 +54,11 @@ def delete(
     from prelabel.assembly.parts import label_studio
     from prelabel.errors import SettingsError
     from prelabel.labelstudio_api.predictions import delete_version
+    from prelabel.logs import configure
     from prelabel.settings import load
 
     settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
+    configure(settings.log_level, settings.log_format)
     number = _project(settings)
     with label_studio(settings) as studio:
         versions = studio.model_versions(number)

@@ -6,8 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from prelabel.cli.options import text_of
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from prelabel.labelstudio.regions.read import Drawn
+    from prelabel.preview.files import Preview
 
 
 def preview(
@@ -43,12 +48,12 @@ def preview(
 
     settings = load()
     configure(settings.log_level, settings.log_format)
-    config = label_config.read_text(encoding="utf-8") if label_config else None
+    config = text_of(label_config) if label_config else None
     plan = preview_plan(find, config, predictors(settings))
     for warning in plan.warnings:
         print(f"{label_config}: {warning}", file=sys.stderr)
     failed = 0
-    for seen in preview_files(images, out, plan, limits(settings)):
+    for seen in _as_far_as_written(preview_files(images, out, plan, limits(settings)), out):
         if isinstance(seen.drawn, PrelabelError):
             failed += 1
             print(f"failed: {seen.drawn}", file=sys.stderr)
@@ -56,6 +61,20 @@ def preview(
             print(f"{seen.image}: {_words(seen.drawn)}, {seen.seconds:.2f} s, {seen.overlay}")
     if failed:
         raise typer.Exit(3)
+
+
+def _as_far_as_written(seen: "Iterator[Preview]", out: Path) -> "Iterator[Preview]":
+    """The same; a disk that is full has a name."""
+    from prelabel.errors import OperatorError
+
+    try:
+        yield from seen
+    except OSError as error:
+        raise OperatorError(
+            f"--out {out}",
+            f"cannot be written to ({error.strerror or error})",
+            "Make room there, or name another folder.",
+        ) from error
 
 
 def _words(drawn: "Drawn") -> str:

@@ -1,6 +1,10 @@
 """`prelabel serve`: the HTTP server."""
 
+import errno
+import socket
 import ssl
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -34,7 +38,7 @@ def serve(
     """Serve predictions to Label Studio."""
     import uvicorn
 
-    from prelabel.logs import configure, say
+    from prelabel.logs import configure, warn
     from prelabel.settings import hand_down, load
 
     flags = {
@@ -49,9 +53,10 @@ def serve(
     encrypted = _encrypted(settings)
     hand_down(flags)
     configure(settings.log_level, settings.log_format)
-    say(settings)
+    _require_free(settings.bind_address, settings.port)
+    warn(settings)
     uvicorn.run(
-        "prelabel.assembly.server:app",
+        "prelabel.cli.serve:announced",
         factory=True,
         host=settings.bind_address,
         port=settings.port,
@@ -66,6 +71,56 @@ def serve(
         timeout_graceful_shutdown=GRACE_S,
         **encrypted,
     )
+
+
+def announced() -> Any:
+    """The application, which says in its log where it serves once its start is done.
+
+    Each of several server processes says so of itself.
+    """
+    from prelabel.assembly.server import app
+    from prelabel.logs import say
+    from prelabel.settings import load
+
+    served = app()
+    start_and_end = served.router.lifespan_context
+
+    @asynccontextmanager
+    async def told(of: Any) -> AsyncIterator[Any]:
+        async with start_and_end(of) as state:
+            say(load())
+            yield state
+
+    served.router.lifespan_context = told
+    return served
+
+
+def _require_free(host: str, port: int) -> None:
+    """Look whether the address can be listened on, before anything is built.
+
+    Raises:
+        OperatorError: It cannot; uvicorn would say so only after the start of everything else, and
+            not what to do.
+    """
+    from prelabel.errors import OperatorError
+
+    try:
+        for family, kind, number, _, address in socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM
+        ):
+            with socket.socket(family, kind, number) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            thing, next_step = f"port {port}", "Stop what uses it, or choose a port with --port."
+        elif error.errno == errno.EACCES:
+            thing, next_step = f"port {port}", "Choose one above 1023 with --port."
+        else:
+            thing = f"address {host}"
+            next_step = "Give --host one of this machine's addresses, or 0.0.0.0 for all."
+        reason = error.strerror or error
+        raise OperatorError(thing, f"cannot be listened on ({reason})", next_step) from error
 
 
 def _protocol() -> Any:

@@ -5,14 +5,20 @@ from typing import Annotated
 
 import typer
 
+from prelabel.cli.options import bytes_of
+
 
 def studio(
     context: typer.Context,
     *,
     port: Annotated[int, typer.Option("--port", "-p", help="Port of Label Studio.")] = 8080,
     backend_url: Annotated[
-        str, typer.Option(help="The backend, used if it answers and else started.")
-    ] = "http://127.0.0.1:9090",
+        str | None,
+        typer.Option(
+            help="The backend, used if it answers and else started. "
+            "(default: http://127.0.0.1:9090, https where SSL_CERTFILE is set)"
+        ),
+    ] = None,
     username: Annotated[
         str | None, typer.Option(help="First user of Label Studio; default LABEL_STUDIO_USERNAME.")
     ] = None,
@@ -22,7 +28,9 @@ def studio(
     data_dir: Annotated[
         Path | None, typer.Option(help="Label Studio's data; default: where it puts it itself.")
     ] = None,
-    image: Annotated[Path | None, typer.Option(help="Frame to warm up with.", exists=True)] = None,
+    image: Annotated[
+        Path | None, typer.Option(help="Frame to warm up with.", exists=True, dir_okay=False)
+    ] = None,
     label_studio: Annotated[
         Path | None,
         typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
@@ -30,6 +38,8 @@ def studio(
     logs: Annotated[Path, typer.Option(help="Folder for both logs.")] = Path(".prelabel/logs"),
 ) -> None:
     """Start or reuse backend and Label Studio; other options go to `label-studio start`."""
+    from prelabel.labelstudio_api.refusals import base_address
+    from prelabel.launch.backend import own_url
     from prelabel.launch.studio import Studio, keep_up
     from prelabel.logs import configure
     from prelabel.settings import load
@@ -39,13 +49,13 @@ def studio(
     keep_up(
         Studio(
             label_studio_url=f"http://localhost:{port}",
-            backend_url=backend_url.rstrip("/"),
+            backend_url=base_address(backend_url or own_url(settings)),
             label_studio=label_studio,
             data_dir=data_dir,
             logs_dir=logs,
             arguments=tuple(context.args),
         ),
         settings,
-        image.read_bytes() if image else None,
+        bytes_of(image) if image else None,
         print,
     )

@@ -5,27 +5,38 @@ from typing import Annotated
 
 import typer
 
+from prelabel.cli.options import bytes_of
+
 
 def warmup(
     image: Annotated[
         Path | None,
-        typer.Argument(help="A frame to predict; left out, a plain picture.", exists=True),
+        typer.Argument(
+            help="A frame to predict; left out, a plain picture.", exists=True, dir_okay=False
+        ),
     ] = None,
-    url: Annotated[str, typer.Option(help="The backend.")] = "http://127.0.0.1:9090",
+    url: Annotated[
+        str | None,
+        typer.Option(
+            help="The backend. (default: http://127.0.0.1:9090, https where SSL_CERTFILE is set)"
+        ),
+    ] = None,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for the model.")] = 900.0,
 ) -> None:
     """Have a running backend load its model, and say what answered and how long it took."""
     from prelabel.assembly.credentials import credentials
     from prelabel.launch import backend
+    from prelabel.logs import configure
     from prelabel.settings import load
 
-    picture = image.read_bytes() if image else backend.plain_picture()
+    picture = bytes_of(image) if image else backend.plain_picture()
     settings = load()
+    configure(settings.log_level, settings.log_format)
     warm = backend.warm_up(
-        url.rstrip("/"),
+        url or backend.own_url(settings),
         picture,
         auth=credentials(settings),
-        verify=settings.verify_ssl,
+        verify=settings.verify_ssl if url else backend.own_certificate(settings),
         timeout_s=timeout,
     )
     for line in backend.story(warm):

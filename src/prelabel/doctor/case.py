@@ -10,7 +10,8 @@ from prelabel.doctor.machine import Machine
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.refusals import not_json
 from prelabel.labelstudio_api.session import Json
-from prelabel.launch.backend import Trust, own_certificate
+from prelabel.launch.backend import own_certificate
+from prelabel.launch.processes import Trust
 from prelabel.plan import Plan, make_plan
 from prelabel.settings import Settings
 

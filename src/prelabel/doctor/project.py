@@ -12,7 +12,7 @@ from prelabel.media.decode import decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.references import ImageReference, Origin, shown
 from prelabel.plan import Plan
-from prelabel.steps import PoseStep, Step
+from prelabel.steps import PoseStep, Step, VideoStep
 
 SAMPLES = 3
 
@@ -49,14 +49,14 @@ def label_config(case: Case) -> Diagnosis:
     """
     plan = case.plan
     config_page = f"{case.studio.url}/projects/{case.project['id']}/settings/labeling"
-    if not plan.steps:
+    if not plan.fills:
         return failure(
             "; ".join(plan.warnings),
             "Every task of this project stays without a prediction.",
             f"Add RectangleLabels or KeyPointLabels on an Image at {config_page}\n"
             "prelabel config boxes   # prints one that works; so does prelabel config pose",
         )
-    found = "; ".join(_words(step) for step in plan.steps)
+    found = "; ".join(_words(step) for step in (*plan.steps, *plan.videos))
     by_people = _left_to_people(plan)
     found += f"; left to people: {', '.join(by_people)}" if by_people else ""
     if plan.warnings:
@@ -70,6 +70,8 @@ def label_config(case: Case) -> Diagnosis:
 
 def images(case: Case) -> Diagnosis:
     """Whether images of the first tasks can be fetched and decoded, and how long that takes."""
+    if not case.plan.steps:
+        return skipped("no model looks at its videos")
     number = int(case.project["id"])
     rows = islice(case.studio.tasks(number, page_size=SAMPLES), SAMPLES)
     tasks = [Task.model_validate(row) for row in rows]
@@ -114,7 +116,9 @@ def _looked_at(task: Task, case: Case, fetcher: Fetcher, origin: Origin) -> str:
     return f"{image.width} x {image.height} px"
 
 
-def _words(step: Step) -> str:
+def _words(step: Step | VideoStep) -> str:
+    if isinstance(step, VideoStep):
+        return f"{step.control.name}: tracks that people began, once trained"
     if isinstance(step, PoseStep):
         box = f" in {step.parent.label} boxes" if step.parent else ""
         return f"{step.control.name}: {len(step.points)} keypoints of people{box}"
@@ -126,6 +130,8 @@ def _words(step: Step) -> str:
 def _left_to_people(plan: Plan) -> list[str]:
     """Names of the controls that no step fills."""
     filled = {step.control.name for step in plan.steps}
+    for video in plan.videos:
+        filled |= {video.control.name, *([video.labels.name] if video.labels else [])}
     for step in plan.steps:
         if isinstance(step, PoseStep):
             filled |= {step.parent.control.name} if step.parent else set()

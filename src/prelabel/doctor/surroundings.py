@@ -25,6 +25,8 @@ OF_LABEL_STUDIO = frozenset(
     {"LABEL_STUDIO_USER_TOKEN", "LABEL_STUDIO_HOST", "LABEL_STUDIO_PORT", "LABEL_STUDIO_BASE_URL"}
 )
 """Names of Label Studio's own that look like one of ours."""
+OF_TLS = frozenset({"SSL_CERT_FILE", "SSL_CERT_DIR"})
+"""Where OpenSSL and programs built on it look for the authorities that they trust."""
 HEALTH_WAIT_S = 1.0
 """How long Label Studio waits for `/health` (its ML_TIMEOUT_HEALTH)."""
 
@@ -40,7 +42,7 @@ def setting_names(case: Case) -> Diagnosis:
     known = sorted(name for name in known_names() if len(name) >= _SHORTEST_NAME)
     meant = {
         name: close[0]
-        for name in sorted(case.machine.names - known_names() - OF_LABEL_STUDIO)
+        for name in sorted(case.machine.names - known_names() - OF_LABEL_STUDIO - OF_TLS)
         if len(name) >= _SHORTEST_NAME
         and (close := get_close_matches(name, known, n=1, cutoff=_LIKENESS))
     }
@@ -142,6 +144,12 @@ def _judged(health: Mapping[str, Any], url: str, seconds: float) -> Diagnosis:
     version, parts = health.get("version", "unknown"), health.get("predictors", {})
     answering = ", ".join(str(part["name"]) for part in parts.values())
     found = f"{version} at {url} in {seconds * 1000:.0f} ms: {answering or 'no predictors'}"
+    if health.get("status") == "degraded":
+        return failure(
+            f"{found}; {health.get('reason')}",
+            "Whoever asks there gets no predictions.",
+            "prelabel serve   # stop that server and start it again",
+        )
     if version != __version__:
         return warning(
             found,

@@ -16,12 +16,15 @@ from prelabel.batch.local import local
 from prelabel.batch.predicting import Predicting
 from prelabel.batch.push import Target
 from prelabel.batch.tally import Tally
+from prelabel.errors import ModelHangs, NotReached
 from prelabel.jobs.backfill_means import POLL_S, Means, Subject, patiently, wait
 from prelabel.jobs.retrieves import KIND as BACKFILL
-from prelabel.jobs.work import Report
+from prelabel.jobs.work import LeftBehind, Report, Stopped
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api import listing
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.plan import Plan
+from prelabel.runtime.batcher import hang
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.store.jobs import PART, Job, part_of
 from prelabel.store.ledger import Ledger
@@ -91,6 +94,7 @@ class RangePrediction:
             NotReady: No predictor can be used.
             LabelStudioError: Label Studio refuses the login.
             StoreUnavailable: The database does not answer.
+            LeftBehind: This process ends while a model hangs on one of the images.
         """
         which, found = Range.of(job), Tally()
 
@@ -127,6 +131,7 @@ class _Predicting:
         self._looked_at = 0.0
         self._is_current = True
         self._ended: Counter[str] = Counter()
+        self._is_hanging = False
 
     def go(self) -> None:
         if not self._current():
@@ -148,6 +153,10 @@ class _Predicting:
                 predicting.run(self._tasks())
             else:
                 self._one_by_one(predicting)
+        except Stopped:
+            if self._is_hanging:
+                raise LeftBehind from None
+            raise
         finally:
             self._caller.leave()
 
@@ -175,10 +184,25 @@ class _Predicting:
         predict = local(plan, self._means.images, self._subject.access)
         for index, outcome in predict(tasks):
             self._ended["tasks"] += 1
+            if isinstance(outcome, NotReached):
+                self._wait_while_it_hangs(plan, on_this=isinstance(outcome, ModelHangs))
             self._report()
             if isinstance(outcome, Prediction) and outcome.model_version != self._which.version:
                 continue  # it stays asked, and is predicted anew under its new name
             yield index, outcome
+
+    def _wait_while_it_hangs(self, plan: Plan, *, on_this: bool) -> None:
+        """Nothing is predicted here until the model comes back, or the process is started anew.
+
+        Args:
+            plan: What predicts.
+            on_this: Whether the model hangs on a task of this range; then it is this range that
+                goes wrong if the process ends, and not only its turn that did not come.
+        """
+        self._is_hanging |= on_this
+        while hung := next((one for step in plan.steps if (one := hang(step.predictor))), None):
+            wait(POLL_S, self._report_to, f"{hung.model} hangs")
+        self._is_hanging = False
 
     def _tasks(self) -> Iterator[Task]:
         """What is due, and is not in Label Studio."""

@@ -41,6 +41,14 @@ class Stopped(Exception):
     """The job was cancelled or taken away, or this process ends."""
 
 
+class LeftBehind(Exception):
+    """The job is at something from which it does not come back, and this process ends.
+
+    Nobody hands it back: its lease runs out as if its worker had been killed, and the attempt
+    counts.
+    """
+
+
 class Runner(Protocol):
     """What a server needs of whoever does its jobs."""
 
@@ -160,6 +168,9 @@ class Worker:
         except Stopped:
             log.info("job stopped", job=job.id)
             return partial(self._jobs.hand_back, job.id, self._owner)
+        except LeftBehind:
+            log.warning("job left behind", job=job.id)
+            return lambda: True  # its lease runs out, too
         except StoreUnavailable as error:
             log.warning("job broken off", job=job.id, reason=str(error))
             return lambda: True  # its lease runs out, and it is begun anew, but not for ever

@@ -18,6 +18,10 @@ _FINGERS = {
     "little": "pinky_finger",
 }
 _FILLERS = {"finger", "kpt", "keypoint", "landmark", "point"}
+_TOKENS = re.compile(
+    r"[A-Z]+(?=[A-Z][a-z])|(?:[Ll]eft|[Rr]ight)(?=[a-z])|[A-Z]?[a-z]+|[A-Z]+|[0-9]+"
+)
+"""Words as in "left_eye", "leftEye", "LEye", "LEFT_EYE" and "lefteye", and numbers."""
 _JOINTS_OF_A_FINGER = 4
 _POINTS_OF_A_HAND = len(keypoints.LEFT_HAND)
 _POINTS_OF_A_FACE = len(keypoints.FACE)
@@ -27,8 +31,9 @@ def keypoint_labels(labels: Sequence[Label]) -> dict[int, str]:
     """The labels that name a whole-body keypoint: its index and the label that is stored for it.
 
     A label's name decides: COCO-WholeBody's own ("left_eye", "face-0", "left_hand_root",
-    "right_forefinger2"), or numbered as in "face_0", "left_hand_20", "left_wrist_0",
-    "left_thumb_1", "left_index_5", counted from 0 or, where the project's numbers say so, from 1.
+    "right_forefinger2"), also as "LeftEye", "leftEye" or "LEye", or numbered as in "face_0",
+    "left_hand_20", "left_wrist_0", "left_thumb_1", "left_index_5", counted from 0 or, where the
+    project's numbers say so, from 1.
     Where a name says nothing, its `model_index` does, if those of the other labels show that it
     counts these 133 keypoints. Of two labels for one keypoint the first counts.
     """
@@ -115,7 +120,7 @@ def _within(points: range, place: int) -> int | None:
 
 def _parsed(name: str) -> tuple[str | None, list[str], int | None]:
     """A name's side, its words without fillers, and the number at its end."""
-    tokens = re.findall(r"[a-z]+|[0-9]+", name.lower())
+    tokens = [token.lower() for token in _TOKENS.findall(name)]
     is_numbered = bool(tokens) and re.fullmatch(r"[0-9]{1,3}", tokens[-1]) is not None
     number = int(tokens.pop()) if is_numbered else None
     side = next((_SIDES[token] for token in tokens if token in _SIDES), None)

@@ -39,6 +39,7 @@ class Task(BaseModel):
     inner_id: Annotated[int | None, OnError(None)] = None
     project: Annotated[int | None, OnError(None)] = None
     data: Annotated[dict[str, Any], OnError({})] = {}
+    updated_at: Annotated[str | None, OnError(None)] = None
 
     @property
     def number(self) -> int | None:

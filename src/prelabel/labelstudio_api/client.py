@@ -52,10 +52,6 @@ class LabelStudio(Session):
         body = {"title": title, "label_config": label_config, **fields}
         return self.object("POST", "/api/projects/", json=body)
 
-    def update_project(self, project_id: int, **fields: Any) -> Json:
-        """Change the named fields of a project."""
-        return self.object("PATCH", f"/api/projects/{project_id}/", json=fields)
-
     def import_tasks(self, project_id: int, tasks: Sequence[Mapping[str, Any]]) -> list[int]:
         """Add tasks, such as `{"data": {"image": url}}`.
 

@@ -7,15 +7,18 @@ that it was not applied.
 
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from http import HTTPStatus
 from pathlib import Path
 from typing import Any, Self, TypeAlias
 
 import httpx2
 import stamina
+import structlog
 
 from prelabel import __version__
+from prelabel.errors import SettingsError
 from prelabel.labelstudio_api.login import auth_for
 from prelabel.labelstudio_api.refusals import (
     OVERLOADED,
@@ -26,12 +29,19 @@ from prelabel.labelstudio_api.refusals import (
     unreachable,
 )
 
+log = structlog.get_logger(__name__)
+
 Json: TypeAlias = dict[str, Any]
 
 Observe: TypeAlias = Callable[[str, str, float], None]
 """Takes the method, the outcome and the seconds of one request."""
 
+_Repeat: TypeAlias = Callable[[Exception], float | bool]
+"""Whether what failed is tried again, and after how many seconds; True leaves these to us."""
+
 _LONGEST_PAUSE_S = 60.0
+_MOMENT_S = 2.0
+"""A request that has taken so long already, or is about to, is worth a line."""
 
 
 def unobserved(_method: str, _outcome: str, _seconds: float) -> None:
@@ -60,7 +70,8 @@ class Session:
         auth: Signs requests of any synchronous client; for requests to `url` only.
 
     Raises:
-        SettingsError: `url` is no address, or there is nothing to sign in with.
+        SettingsError: `url` is no address, there is nothing to sign in with, or `verify` names no
+            certificates.
         LoginRefused: The token is none.
     """
 
@@ -132,6 +143,7 @@ class Session:
             LabelStudioError: There was none.
         """
         repeat = _read_may_succeed_later if method == "GET" else _was_not_applied
+        began = time.monotonic()
         try:
             for attempt in stamina.retry_context(
                 on=repeat,
@@ -141,7 +153,7 @@ class Session:
                 wait_jitter=2 * self._first_pause_s,
                 wait_max=self._longest_pause_s,
             ):
-                with attempt:
+                with attempt, self._telling(attempt, repeat, began):
                     response = self.ask_once(method, path, **content)
                     _raise_if_overloaded(response)
         except _Overloaded as overloaded:
@@ -170,12 +182,27 @@ class Session:
         finally:
             self._observe(method, outcome, time.perf_counter() - began)
 
+    @contextmanager
+    def _telling(self, attempt: stamina.Attempt, repeat: _Repeat, began: float) -> Iterator[None]:
+        """Say before another attempt what it is about, where waiting is more than a moment."""
+        try:
+            yield
+        except (_Overloaded, httpx2.RequestError) as error:
+            wish = repeat(error)
+            pause_s = attempt.next_wait if wish is True else wish
+            is_long = time.monotonic() - began + pause_s >= _MOMENT_S
+            if wish is not False and attempt.num < self._attempts and is_long:
+                turn = f"{attempt.num + 1} of {self._attempts}"
+                when = f"trying again in {pause_s:.0f} s, {turn}"
+                log.info("Label Studio does not answer (%s); %s", error, when)
+            raise
+
 
 class _Overloaded(Exception):
     """Label Studio, or a proxy before it, cannot answer just now."""
 
     def __init__(self, response: httpx2.Response) -> None:
-        super().__init__(f"status {response.status_code}")
+        super().__init__(f"it answered {response.status_code}")
         self.response = response
 
     @property
@@ -214,6 +241,13 @@ def _parsed(response: httpx2.Response) -> Any:
 
 
 def _authorities(path: str) -> ssl.SSLContext:
-    if Path(path).is_dir():
-        return ssl.create_default_context(capath=path)
-    return ssl.create_default_context(cafile=path)
+    try:
+        if Path(path).is_dir():
+            return ssl.create_default_context(capath=path)
+        return ssl.create_default_context(cafile=path)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"VERIFY_SSL={path}",
+            f"cannot be read as certificates ({error.strerror or error})",
+            "Set it to a PEM file of authorities, a folder of them, true or false.",
+        ) from error

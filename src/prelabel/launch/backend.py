@@ -9,18 +9,16 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import httpx2
 from PIL import Image
 
-from prelabel.errors import LoginRefused, ModelError, OperatorError
+from prelabel.errors import LoginRefused, ModelError, OperatorError, SettingsError
+from prelabel.labelstudio_api.refusals import base_address
 from prelabel.launch.label_studio import host_and_port
-from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, port_is_taken
+from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, Trust, port_is_taken
 from prelabel.settings import Settings
-
-Trust: TypeAlias = ssl.SSLContext | str | bool
-"""Which certificates are trusted: those of a context, of authorities in a file, all known, none."""
 
 NAME = "prelabel backend"
 PROJECT = "warm-up"
@@ -44,13 +42,16 @@ class WarmUp:
     reasons: tuple[str, ...]
 
 
-def start(url: str, *, log_path: Path, environment: Mapping[str, str]) -> Child:
+def start(
+    url: str, *, log_path: Path, environment: Mapping[str, str], verify: Trust = True
+) -> Child:
     """Start `prelabel serve` on the host and port of `url` and wait until it answers.
 
     Args:
         url: Where it will answer, for example "http://127.0.0.1:9090".
         log_path: Where its output goes.
         environment: Settings for it, by their environment names.
+        verify: Which certificates are trusted, where it serves HTTPS.
 
     Raises:
         OperatorError: The port is taken, or it did not come up.
@@ -64,21 +65,37 @@ def start(url: str, *, log_path: Path, environment: Mapping[str, str]) -> Child:
     command = [program, "serve", "--host", host, "--port", str(port)]
     child = Child.start(NAME, command, log_path=log_path, environment=environment)
     try:
-        child.wait_until_answers(f"{url}/health", timeout_s=START_TIMEOUT_S)
+        child.wait_until_answers(f"{url}/health", timeout_s=START_TIMEOUT_S, verify=verify)
     except BaseException:
         child.stop()
         raise
     return child
 
 
+def own_url(settings: Settings) -> str:
+    """Where a backend with these settings answers on its own machine, by the scheme it speaks."""
+    scheme = "https" if settings.ssl_certfile else "http"
+    return f"{scheme}://127.0.0.1:{settings.port}"
+
+
 def own_certificate(settings: Settings) -> ssl.SSLContext | bool:
     """Trust in the certificate that the backend of these settings serves with, and in no other.
 
     Its name is not looked at: on its own machine it is asked by its address.
+
+    Raises:
+        SettingsError: The file holds no certificate that can be read.
     """
     if settings.ssl_certfile is None:
         return True
-    trust = ssl.create_default_context(cafile=settings.ssl_certfile)
+    try:
+        trust = ssl.create_default_context(cafile=settings.ssl_certfile)
+    except OSError as error:  # ssl.SSLError is one
+        raise SettingsError(
+            f"SSL_CERTFILE={settings.ssl_certfile}",
+            f"cannot be read as a certificate ({error.strerror or error})",
+            "Give the PEM file of the backend's certificate.",
+        ) from error
     trust.check_hostname = False
     trust.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
     return trust
@@ -101,17 +118,14 @@ def told(
     """What the backend at `url` tells of itself at a path, such as "/health".
 
     Raises:
+        SettingsError: `url` is no address.
         OperatorError: Nothing answers there, or it is no prelabel.
         LoginRefused: The backend wants other credentials.
         ModelError: It answered, and said no.
     """
+    url = base_address(url)
     with httpx2.Client(base_url=url, auth=auth, timeout=PROBE_TIMEOUT_S, verify=verify) as client:
-        try:
-            return _ask(client, "GET", path)
-        except ValueError as error:
-            raise OperatorError(
-                f"backend at {url}", "answers with a web page instead of data", "Check the address."
-            ) from error
+        return _ask(client, "GET", path)
 
 
 def warm_up(
@@ -137,10 +151,12 @@ def warm_up(
         timeout_s: How long to go on.
 
     Raises:
-        OperatorError: Nothing answers at `url`.
+        SettingsError: `url` is no address.
+        OperatorError: Nothing answers there, or it is no prelabel.
         LoginRefused: The backend wants other credentials.
         ModelError: It could not predict the picture; the cause is its own.
     """
+    url = base_address(url)
     begin = time.monotonic()
     # What was found in the last warm-up would be given without the model: no two are the same file.
     unique = picture + secrets.token_bytes(8)
@@ -190,13 +206,22 @@ def _ask(client: httpx2.Client, method: str, path: str, body: object = None) -> 
             "wants a user and a password",
             "Set BASIC_AUTH_USER and BASIC_AUTH_PASS as the backend has them.",
         )
+    try:
+        found = answer.json()
+    except ValueError:
+        found = None
+    if not isinstance(found, dict):
+        raise OperatorError(
+            f"backend at {client.base_url}",
+            f"answers {answer.status_code} with a web page or the like instead of data",
+            "Check the address: another program may be there, or a proxy in front of it.",
+        )
     if not answer.is_success:
         raise ModelError(
             f"{method} {path} at {client.base_url}",
             f"answered {answer.status_code}: {answer.text[:300]}",
             "Read the backend's log.",
         )
-    found: dict[str, Any] = answer.json()
     return found
 
 

@@ -102,7 +102,8 @@ def find_executable(given: Path | None) -> Path:
     raise MissingPackage(
         "Label Studio",
         f"is not at {' or '.join(str(path) for path in candidates)}",
-        "Run `make .venv-labelstudio`, or name the program with --label-studio PATH.",
+        "Install it in an environment of its own (`pipx install label-studio`; in a checkout of "
+        "prelabel `make .venv-labelstudio`), or name the program with --label-studio PATH.",
     )
 
 
@@ -116,7 +117,8 @@ def is_running(url: str) -> bool:
 
 
 def host_and_port(url: str) -> tuple[str, int]:
-    """The address to listen on for a plain http URL; names of this machine become 127.0.0.1."""
+    """The address to listen on for a URL; names of this machine become 127.0.0.1."""
     parts = urlsplit(url)
     host = parts.hostname or "127.0.0.1"
-    return ("127.0.0.1" if host == "localhost" else host), parts.port or 80
+    usual_port = 443 if parts.scheme == "https" else 80
+    return ("127.0.0.1" if host == "localhost" else host), parts.port or usual_port

@@ -3,6 +3,7 @@
 import os
 import signal
 import socket
+import ssl
 import subprocess
 import time
 from collections import deque
@@ -10,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Self, TypeAlias
 
 import httpx2
 import structlog
@@ -18,6 +19,9 @@ import structlog
 from prelabel.errors import OperatorError
 
 log = structlog.get_logger(__name__)
+
+Trust: TypeAlias = ssl.SSLContext | str | bool
+"""Which certificates are trusted: those of a context, of authorities in a file, all known, none."""
 
 POLL_S = 0.2
 PROBE_TIMEOUT_S = 2.0
@@ -89,14 +93,14 @@ class Child:
         with self.log_path.open(errors="replace") as lines:
             return "".join(deque(lines, maxlen=TAIL_LINES)).rstrip()
 
-    def wait_until_answers(self, url: str, *, timeout_s: float) -> None:
+    def wait_until_answers(self, url: str, *, timeout_s: float, verify: Trust = True) -> None:
         """Return once `url` answers without a server error.
 
         Raises:
             OperatorError: The program ended first, or the time is over.
         """
         deadline = time.monotonic() + timeout_s
-        while not answers(url):
+        while not answers(url, verify):
             if not self.running:
                 raise self.death()
             if time.monotonic() > deadline:
@@ -161,11 +165,11 @@ def watch(children: Sequence[Child]) -> None:
         time.sleep(POLL_S)
 
 
-def answers(url: str) -> bool:
+def answers(url: str, verify: Trust = True) -> bool:
     """Whether something at `url` answers in time and without a server error."""
     try:
         return (
-            httpx2.get(url, timeout=PROBE_TIMEOUT_S).status_code
+            httpx2.get(url, timeout=PROBE_TIMEOUT_S, verify=verify).status_code
             < httpx2.codes.INTERNAL_SERVER_ERROR
         )
     except httpx2.TransportError:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from prelabel.assembly.credentials import credentials
+from prelabel.errors import SettingsError
 from prelabel.launch import backend, label_studio
-from prelabel.launch.processes import Child, ending_on_signals, watch
+from prelabel.launch.processes import Child, Trust, ending_on_signals, watch
 from prelabel.settings import Settings
 
 Say = Callable[[str], None]
@@ -45,10 +46,13 @@ def keep_up(studio: Studio, settings: Settings, picture: bytes | None, say: Say)
     with ending_on_signals(), ExitStack() as started:
         try:
             children = [*_label_studio(studio, settings, started, say)]
-            children += _backend(studio, settings, started, say)
-            auth = credentials(settings)
+            more, trust = _backend(studio, settings, started, say)
+            children += more
             warm = backend.warm_up(
-                studio.backend_url, picture or backend.plain_picture(), auth=auth
+                studio.backend_url,
+                picture or backend.plain_picture(),
+                auth=credentials(settings),
+                verify=trust,
             )
             for line in backend.story(warm):
                 say(line)
@@ -84,10 +88,16 @@ def _label_studio(studio: Studio, settings: Settings, started: ExitStack, say: S
     return [child]
 
 
-def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -> list[Child]:
-    if backend.is_running(studio.backend_url, credentials(settings)):
-        say(f"backend: already at {studio.backend_url}")
-        return []
+def _backend(
+    studio: Studio, settings: Settings, started: ExitStack, say: Say
+) -> tuple[list[Child], Trust]:
+    """The backend, where it is started here, and which certificates are trusted of it."""
+    ours = backend.own_certificate(settings)
+    for trust in (ours, settings.verify_ssl):
+        if backend.is_running(studio.backend_url, credentials(settings), trust):
+            say(f"backend: already at {studio.backend_url}")
+            return [], trust
+    _require_its_scheme(studio.backend_url, settings)
     login = settings.label_studio_username
     password = settings.label_studio_password.get_secret_value()
     if not settings.label_studio_api_key.get_secret_value() and not (login and password):
@@ -101,7 +111,28 @@ def _backend(studio: Studio, settings: Settings, started: ExitStack, say: Say) -
         "LABEL_STUDIO_PASSWORD": password,
     }
     child = backend.start(
-        studio.backend_url, log_path=studio.logs_dir / "backend.log", environment=environment
+        studio.backend_url,
+        log_path=studio.logs_dir / "backend.log",
+        environment=environment,
+        verify=ours,
     )
     started.enter_context(child)
-    return [child]
+    return [child], ours
+
+
+def _require_its_scheme(url: str, settings: Settings) -> None:
+    """Refuse an address at which a backend with these settings would never answer."""
+    is_https = url.startswith("https:")
+    if settings.ssl_certfile and not is_https:
+        raise SettingsError(
+            f"backend {url}",
+            "none answers there, and one that is started with SSL_CERTFILE speaks https only",
+            "Give --backend-url with https://, or leave SSL_CERTFILE and SSL_KEYFILE out.",
+        )
+    if is_https and not settings.ssl_certfile:
+        raise SettingsError(
+            f"backend {url}",
+            "none answers there whose certificate is trusted, and one that is started without "
+            "SSL_CERTFILE speaks http only",
+            "Set SSL_CERTFILE and SSL_KEYFILE to start one, or VERIFY_SSL to trust one.",
+        )

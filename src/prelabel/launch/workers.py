@@ -14,6 +14,7 @@ from prelabel.assembly.jobs import runners_of_worker
 from prelabel.errors import PrelabelError
 from prelabel.launch.processes import ending_on_signals, undisturbed
 from prelabel.logs import configure
+from prelabel.runtime.ending import Ending
 from prelabel.settings import Settings, load
 
 log = structlog.get_logger(__name__)
@@ -45,8 +46,9 @@ def run(settings: Settings) -> None:
 
 
 def _work(settings: Settings) -> None:
-    """Do jobs in this process."""
-    runners = runners_of_worker(settings)
+    """Do jobs in this process, which ends where a model hangs: its jobs are begun elsewhere."""
+    ending = Ending(is_started_anew=True)
+    runners = runners_of_worker(settings, ending.hung)
     with ending_on_signals():
         try:
             for runner in runners:
@@ -57,6 +59,7 @@ def _work(settings: Settings) -> None:
             log.info("stopping")
     with undisturbed(), ThreadPoolExecutor(len(runners)) as stopping:
         list(stopping.map(lambda runner: runner.stop(_STOPPING_S), runners))
+    ending.closed(lambda: ending.is_due)
 
 
 def _work_as_child() -> None:

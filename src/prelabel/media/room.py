@@ -31,12 +31,23 @@ class ImageRoom:
         """Take the limit, in bytes of pixels."""
         self._most_bytes = most_bytes
         self._bytes = 0
+        self._waiting = 0
         self._changed = Condition()
 
     @property
     def bytes(self) -> int:
         """Memory that the pixels take now."""
         return self._bytes
+
+    @property
+    def most_bytes(self) -> int:
+        """From so many bytes on, further tasks wait."""
+        return self._most_bytes
+
+    @property
+    def waiting(self) -> int:
+        """How many tasks wait for room now."""
+        return self._waiting
 
     def keep(self, image: Image) -> Image:
         """Count an image that was decoded just now; returns it."""
@@ -49,9 +60,13 @@ class ImageRoom:
     def wait(self, line: Line, timeout_s: float) -> None:
         """Return when there is room for a request's next task, or after so many seconds without."""
         with self._changed:
-            self._changed.wait_for(
-                lambda: self._bytes < self._most_bytes or line.is_empty_handed, timeout_s
-            )
+            self._waiting += 1
+            try:
+                self._changed.wait_for(
+                    lambda: self._bytes < self._most_bytes or line.is_empty_handed, timeout_s
+                )
+            finally:
+                self._waiting -= 1
             line.is_empty_handed = False
 
     def hurry(self, line: Line) -> None:

@@ -69,6 +69,12 @@ class ArtifactDetector:
         """One per core: most of what OpenCV does with one frame keeps one core busy."""
         return usable_cores()
 
+    def why_blind(self, ask: Ask) -> str:
+        """It knows distortions, and no things."""
+        if any(_means_distortion(phrase) for phrase in ask.phrases):
+            return ""
+        return f"{NAME} finds distortions only, and no label names one"
+
     def check(self) -> None:
         """There is nothing that could be missing."""
 

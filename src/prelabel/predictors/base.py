@@ -35,3 +35,9 @@ class Predictor(Protocol):
 def calls_at_once(predictor: Predictor) -> int:
     """How many calls at the same time pay off: what a predictor says that it gains from, or one."""
     return int(getattr(predictor, "calls_at_once", 1))
+
+
+def why_blind(predictor: Predictor, ask: Ask) -> str:
+    """Why a predictor can find nothing of what is asked, in any image; "" where it may."""
+    tell = getattr(predictor, "why_blind", None)
+    return str(tell(ask)) if tell else ""

@@ -7,7 +7,7 @@ from typing import Self
 import structlog
 
 from prelabel.errors import OperatorError
-from prelabel.predictors.base import Answer, Predictor, calls_at_once
+from prelabel.predictors.base import Answer, Predictor, calls_at_once, why_blind
 from prelabel.types import Ask, Image
 
 log = structlog.get_logger(__name__)
@@ -57,6 +57,10 @@ class Fallback:
     def calls_at_once(self) -> int:
         """How many calls at the same time pay off for the predictor that answers now."""
         return calls_at_once(self._active)
+
+    def why_blind(self, ask: Ask) -> str:
+        """Why the predictor that answers now can find nothing of what is asked."""
+        return why_blind(self._active, ask)
 
     def check(self) -> None:
         """Give the first predictor up as soon as it is known that loading it must fail.

@@ -1,6 +1,7 @@
 """What every wrapper of a predictor says of the one behind it."""
 
-from prelabel.predictors.base import Predictor, calls_at_once
+from prelabel.predictors.base import Predictor, calls_at_once, why_blind
+from prelabel.types import Ask
 
 
 class Wrapping:
@@ -37,6 +38,10 @@ class Wrapping:
     def calls_at_once(self) -> int:
         """How many calls at the same time pay off."""
         return calls_at_once(self._predictor)
+
+    def why_blind(self, ask: Ask) -> str:
+        """Why it can find nothing of what is asked."""
+        return why_blind(self._predictor, ask)
 
     def check(self) -> None:
         """Check it."""

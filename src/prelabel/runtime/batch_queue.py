@@ -6,13 +6,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from functools import partial
 from threading import Condition, Event
+from typing import Protocol, runtime_checkable
 
 import structlog
 
 from prelabel.errors import NotReached, OutOfMemory, PrelabelError
 from prelabel.predictors.base import Answer, Predictor, calls_at_once
 from prelabel.runtime.callers import Caller, Priority
+from prelabel.runtime.hanging import UNWATCHED, Hang, TakeBack, Watch
 from prelabel.runtime.isolation import answer_each
 from prelabel.types import Ask, Detections, Image, Poses
 
@@ -47,6 +50,7 @@ class _Call:
     """One call of `answer`: its images are begun in order, its answers come in any.
 
     Attributes:
+        is_alone: Whether each of its images is to be looked at in a batch of its own.
         begun: How many of its images are in a batch, or were.
         missing: How many have no entry yet.
     """
@@ -56,6 +60,7 @@ class _Call:
     caller: Caller
     entries: list[Detections | Poses | PrelabelError | None]
     missing: int
+    is_alone: bool = False
     begun: int = 0
     came_s: float = field(default_factory=time.monotonic)
     complete: Event = field(default_factory=Event)
@@ -66,7 +71,9 @@ class _Call:
         return len(self.images) - self.begun
 
     def enter(self, index: int, entry: Detections | Poses | PrelabelError) -> None:
-        """Take the entry of one image."""
+        """Take the entry of one image; who was let go has one, and the first counts."""
+        if self.entries[index] is not None:
+            return
         self.entries[index] = entry
         self.missing -= 1
         if not self.missing:
@@ -74,6 +81,15 @@ class _Call:
 
 
 _Batch = list[tuple[_Call, int]]
+
+
+@runtime_checkable
+class Noting(Protocol):
+    """What else a predictor has that notes on which images it hangs."""
+
+    def hangs(self, images: Sequence[Image], ask: Ask, hang: Hang) -> TakeBack:
+        """Note that it does not come back from these."""
+        ...
 
 
 class BatchQueue:
@@ -85,16 +101,22 @@ class BatchQueue:
     """
 
     def __init__(
-        self, predictor: Predictor, observe: Callable[[int, float], None] = lambda *_: None
+        self,
+        predictor: Predictor,
+        observe: Callable[[int, float], None] = lambda *_: None,
+        watch: Watch = UNWATCHED,
     ) -> None:
         """Take the predictor; nothing is started yet.
 
         Args:
             predictor: What answers.
             observe: Called after each batch with its number of images and its seconds.
+            watch: Notices when the predictor does not come back.
         """
         self.predictor = predictor
         self._observe = observe
+        self._watch = watch
+        self._hangs: tuple[Hang, ...] = ()
         self._running = 0
         self._roomy_batch: int | None = None  # learnt from running out of memory
         self._lanes: dict[Priority, deque[_Call]] = {priority: deque() for priority in Priority}
@@ -108,6 +130,11 @@ class BatchQueue:
         size = self.predictor.batch_size
         return size if self._roomy_batch is None else min(size, self._roomy_batch)
 
+    @property
+    def hang(self) -> Hang | None:
+        """The call from which the predictor does not come back, if any; waits for no lock."""
+        return next(iter(self._hangs), None)
+
     def waiting(self) -> Waiting:
         """What waits now."""
         with self._changed:
@@ -119,11 +146,20 @@ class BatchQueue:
                 self._running,
             )
 
-    def answer(self, images: Sequence[Image], ask: Ask, caller: Caller) -> Answer:
-        """Wait for one entry per image; see `Batcher.predict`."""
+    def answer(
+        self, images: Sequence[Image], ask: Ask, caller: Caller, *, is_alone: bool = False
+    ) -> Answer:
+        """Wait for one entry per image; see `Batcher.predict`.
+
+        Args:
+            images: What to look at.
+            ask: What to look for.
+            caller: Who waits.
+            is_alone: Whether no other image is to be in a batch with one of them.
+        """
         if not images:
             return []
-        call = _Call(images, ask, caller, [None] * len(images), len(images))
+        call = _Call(images, ask, caller, [None] * len(images), len(images), is_alone)
         with caller.waiting(lambda: self._withdraw(call)):
             self._enqueue(call)
             if not call.complete.wait(caller.remaining_s()):
@@ -133,6 +169,9 @@ class BatchQueue:
 
     def _enqueue(self, call: _Call) -> None:
         with self._changed:
+            if self._is_stuck():
+                self._let_go(call)
+                return
             self._lanes[call.caller.priority].append(call)
             self._changed.notify_all()
             free = min(calls_at_once(self.predictor), _MOST_WORKERS) - self._running
@@ -150,6 +189,41 @@ class BatchQueue:
                 for index in range(call.begun, len(call.images)):
                     call.enter(index, _not_reached(call.images[index]))
 
+    def _is_stuck(self) -> bool:
+        """Whether all that look at images hang, and nobody's turn comes any more."""
+        return len(self._hangs) >= min(calls_at_once(self.predictor), _MOST_WORKERS)
+
+    def _let_go(self, call: _Call) -> None:
+        """Answer what was not begun of a call whose turn does not come."""
+        for index in range(call.begun, len(call.images)):
+            call.enter(index, self._hangs[0].behind(call.images[index].name))
+
+    def _on_hang(self, batch: _Batch, images: Sequence[Image], ask: Ask, hang: Hang) -> TakeBack:
+        """Let those go that wait for a call that hangs: for these images of a batch."""
+        given = {id(image) for image in images}
+        predictor = self.predictor
+        # First: as soon as it is known, somebody may end this process.
+        forgive = predictor.hangs(images, ask, hang) if isinstance(predictor, Noting) else None
+        with self._changed:
+            self._hangs += (hang,)
+            for call, index in batch:
+                image = call.images[index]
+                outcome = hang.on if id(image) in given else hang.behind
+                call.enter(index, outcome(image.name))
+            if self._is_stuck():
+                for lane in self._lanes.values():
+                    for call in lane:
+                        self._let_go(call)
+                    lane.clear()
+
+        def take_back() -> None:
+            with self._changed:
+                self._hangs = tuple(one for one in self._hangs if one is not hang)
+            if forgive:
+                forgive()
+
+        return take_back
+
     def _work(self) -> None:
         """Run batches until nothing waits."""
         while batch := self._next_batch():
@@ -160,15 +234,17 @@ class BatchQueue:
         images = [call.images[index] for call, index in batch]
         ask = batch[0][0].ask
         started = time.perf_counter()
-        entries = answer_each(lambda some: self._predict(some, ask), images)
+        entries = answer_each(lambda some: self._predict(batch, some, ask), images)
         with self._changed:
             for (call, index), entry in zip(batch, entries, strict=True):
                 call.enter(index, entry)
         self._observe(len(images), time.perf_counter() - started)
 
-    def _predict(self, images: Sequence[Image], ask: Ask) -> Answer:
+    def _predict(self, batch: _Batch, images: Sequence[Image], ask: Ask) -> Answer:
+        on_hang = partial(self._on_hang, batch, images, ask)
         try:
-            return self.predictor.predict(images, ask)
+            with self._watch.over(self.predictor, [image.name for image in images], on_hang):
+                return self.predictor.predict(images, ask)
         except OutOfMemory as error:
             if len(images) > 1:
                 self._roomy_batch = len(images) // 2
@@ -211,9 +287,11 @@ class BatchQueue:
 def _taken(lane: deque[_Call], size: int) -> _Batch:
     """Up to `size` images of a lane that are asked the same as its first, taken out of it."""
     batch: _Batch = []
-    ask = lane[0].ask
+    first = lane[0]
+    if first.is_alone:
+        size = 1
     for call in list(lane):
-        if call.ask == ask:
+        if call is first or (call.ask == first.ask and not call.is_alone):
             end = min(call.begun + size - len(batch), len(call.images))
             batch += [(call, index) for index in range(call.begun, end)]
             call.begun = end

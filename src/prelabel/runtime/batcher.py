@@ -7,6 +7,7 @@ from prelabel.predictors.base import Answer, Predictor
 from prelabel.predictors.wrapping import Wrapping
 from prelabel.runtime.batch_queue import BatchQueue, Waiting
 from prelabel.runtime.callers import Caller, Priority
+from prelabel.runtime.hanging import Hang
 from prelabel.types import Ask, Image
 
 SOMEBODY = Caller(Priority.BULK)
@@ -20,15 +21,22 @@ class Batcher(Wrapping):
     to the predictor: they never stand in the queue.
     """
 
-    def __init__(self, queue: BatchQueue, caller: Caller = SOMEBODY) -> None:
-        """Take the queue, and who stands in it through this view."""
+    def __init__(
+        self, queue: BatchQueue, caller: Caller = SOMEBODY, *, is_alone: bool = False
+    ) -> None:
+        """Take the queue, who stands in it through this view, and whether with batches apart."""
         super().__init__(queue.predictor)
         self._queue = queue
         self._caller = caller
+        self._is_alone = is_alone
 
     def at(self, caller: Caller) -> "Batcher":
         """The same queue, in which this caller stands."""
-        return Batcher(self._queue, caller)
+        return Batcher(self._queue, caller, is_alone=self._is_alone)
+
+    def apart(self) -> "Batcher":
+        """The same queue and caller, with each image in a batch of its own."""
+        return Batcher(self._queue, self._caller, is_alone=True)
 
     @property
     def batch_size(self) -> int:
@@ -39,13 +47,18 @@ class Batcher(Wrapping):
         """What stands in the queue now."""
         return self._queue.waiting()
 
+    def hang(self) -> Hang | None:
+        """The call from which the predictor does not come back, if there is one."""
+        return self._queue.hang
+
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One entry per image, in order; never raises for an image.
 
         An image whose turn did not come before the caller's deadline, or before the caller left,
-        has the entry NotReached.
+        has the entry NotReached; so has one that stands behind a call that hangs, at once, and
+        one that the predictor does not come back from, ModelHangs.
         """
-        return self._queue.answer(images, ask, self._caller)
+        return self._queue.answer(images, ask, self._caller, is_alone=self._is_alone)
 
 
 @runtime_checkable
@@ -60,6 +73,10 @@ class Queued(Protocol):
         """What stands in it now; None where there is no queue after all."""
         ...
 
+    def hang(self) -> Hang | None:
+        """The call from which the predictor does not come back, if there is one."""
+        ...
+
 
 def at(predictor: Predictor, caller: Caller) -> Predictor:
     """The predictor as a caller sees it: in its turn where there is a queue, else at once."""
@@ -69,3 +86,13 @@ def at(predictor: Predictor, caller: Caller) -> Predictor:
 def waiting(predictor: Predictor) -> Waiting | None:
     """What waits for a predictor; None where it has no queue."""
     return predictor.waiting() if isinstance(predictor, Queued) else None
+
+
+def hang(predictor: Predictor) -> Hang | None:
+    """The call from which a predictor does not come back, if there is one; never waits."""
+    return predictor.hang() if isinstance(predictor, Queued) else None
+
+
+def apart(predictor: Predictor) -> Predictor:
+    """The predictor, with each image in a batch of its own where there is a queue."""
+    return predictor.apart() if isinstance(predictor, Batcher) else predictor

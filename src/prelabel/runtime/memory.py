@@ -148,6 +148,16 @@ class Memory:
             self._write_all()
             self._findings.close()
 
+    def forget(self, keys: Sequence[bytes]) -> None:
+        """Take out soon what is known under these keys."""
+        if not keys:
+            return
+        with self._changed:
+            for key in keys:
+                self._take_out(key)
+            self._broken.update(keys)
+            self._wake()
+
     def count(self, *, hits: int = 0, misses: int = 0, refused: int = 0) -> None:
         """Count what became of images."""
         with self._changed:

@@ -15,11 +15,15 @@ from prelabel import __version__
 from prelabel.errors import ModelError, OutOfMemory, PrelabelError
 from prelabel.predictors.base import Answer, Predictor
 from prelabel.predictors.wrapping import Wrapping
+from prelabel.runtime.hanging import Hang, TakeBack
 from prelabel.runtime.memory import Memory
 from prelabel.store.finding_bytes import Break, Finding
 from prelabel.types import Ask, Detections, Image, Poses
 
 _MOST_DOUBTS = 1000
+
+_WRITTEN_WITHIN_S = 2.0
+"""How long is waited until it is written that a model hangs."""
 
 
 class Noted(Wrapping):
@@ -58,6 +62,38 @@ class Noted(Wrapping):
         for place in open_at:
             entries[place] = entries[asked_at[keys[place] or place]]
         return [entry for entry in entries if entry is not None]
+
+    def hangs(self, images: Sequence[Image], ask: Ask, hang: Hang) -> TakeBack:
+        """Note that the predictor does not come back from these images.
+
+        Of several nobody knows which it was: each is a suspect, and to be asked for by itself.
+        Of one it is known, and counts as a break. It counts at once: whoever restarts this
+        process leaves it no time to see whether the predictor does others.
+        """
+        if is_of_the_moment(ask):
+            return lambda: None
+        model = model_of(self._predictor, self._made_with)
+        keys = keys_of(images, ask, model, wants_neighbours=self.wants_neighbours)
+        recent = self._memory.recent(keys)
+        given = {key for key, known in zip(keys, recent, strict=True) if key and known is None}
+        known = self._memory.recall(sorted(given))
+        before = {key: one for key, one in known.items() if isinstance(one, Break)}
+        reason = f"hung on it for over {hang.limit_s:g} s"
+        noted = {}
+        for key in given:
+            times = before[key].times if key in before else 0
+            times = times + 1 if len(images) == 1 else max(times, 1)
+            noted[key] = Break(times, reason, self._memory.now(), is_hang=True)
+        self._memory.keep(noted)
+        self._memory.flush(_WRITTEN_WITHIN_S)  # this process may not live much longer
+
+        def take_back() -> None:
+            now = self._memory.recall(sorted(noted))
+            stale = [key for key in noted if now.get(key) == noted[key]]
+            self._memory.keep({key: before[key] for key in stale if key in before})
+            self._memory.forget([key for key in stale if key not in before])
+
+        return take_back
 
     def _ask(self, images: Sequence[Image], ask: Ask, first_key: bytes) -> Answer:
         try:

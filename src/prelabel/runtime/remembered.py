@@ -7,8 +7,9 @@ from prelabel.errors import ModelError, PrelabelError
 from prelabel.predictors.base import Answer, Predictor
 from prelabel.predictors.wrapping import Wrapping
 from prelabel.runtime.batch_queue import Waiting
-from prelabel.runtime.batcher import at, waiting
+from prelabel.runtime.batcher import apart, at, hang, waiting
 from prelabel.runtime.callers import Caller
+from prelabel.runtime.hanging import Hang
 from prelabel.runtime.isolation import answer_each
 from prelabel.runtime.memory import Memory
 from prelabel.runtime.noted import is_of_the_moment, keys_of, model_of
@@ -48,6 +49,10 @@ class Remembered(Wrapping):
         """What stands in the queue behind it; None where there is none."""
         return waiting(self._predictor)
 
+    def hang(self) -> Hang | None:
+        """The call from which the predictor does not come back, if there is one."""
+        return hang(self._predictor)
+
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One entry per image, in order: what is known, else what the predictor says now."""
         if is_of_the_moment(ask):
@@ -60,12 +65,26 @@ class Remembered(Wrapping):
         ]
         self._count(entries, keys)
         open_at = [place for place, entry in enumerate(entries) if entry is None]
-        if open_at:
-            asked = [images[place] for place in open_at]
-            answer = answer_each(lambda some: self._predictor.predict(some, ask), asked)
-            for place, entry in zip(open_at, answer, strict=True):
-                entries[place] = entry
+        suspects = [place for place in open_at if _is_suspect(known.get(keys[place]))]
+        others = [place for place in open_at if place not in suspects]
+        self._ask(self._predictor, images, ask, others, entries)
+        for place in suspects:  # if the model hangs again, it is known on which
+            self._ask(apart(self._predictor), images, ask, [place], entries)
         return [entry for entry in entries if entry is not None]
+
+    def _ask(
+        self,
+        predictor: Predictor,
+        images: Sequence[Image],
+        ask: Ask,
+        places: Sequence[int],
+        entries: list[Detections | Poses | PrelabelError | None],
+    ) -> None:
+        """Have the images at these places looked at, and enter what is found."""
+        asked = [images[place] for place in places]
+        answer = answer_each(lambda some: predictor.predict(some, ask), asked)
+        for place, entry in zip(places, answer, strict=True):
+            entries[place] = entry
 
     def _entry(
         self, finding: Finding | None, image: Image
@@ -92,3 +111,8 @@ class Remembered(Wrapping):
         misses = sum(entry is None and bool(key) for entry, key in zip(entries, keys, strict=True))
         hits = sum(entry is not None for entry in entries) - refused
         self._memory.count(hits=hits, misses=misses, refused=refused)
+
+
+def _is_suspect(finding: Finding | None) -> bool:
+    """Whether a model hung on the image, or on another in its batch."""
+    return isinstance(finding, Break) and finding.is_hang

@@ -140,10 +140,10 @@ class Stay:
         self._lock = Lock()
 
     def take(self, tasks: int) -> int:
-        """Take the request's tasks, as many as there is room for.
+        """Take tasks of the request, as many as there is room for.
 
         Returns:
-            How many of them, from the first on, are taken. Fewer than all where the caller asks
+            How many, from the first on, are taken now. Fewer than all where the caller asks
             again, or where nothing else waits and they are too many for any time.
 
         Raises:
@@ -151,8 +151,10 @@ class Stay:
         """
         if self._is_heavy:
             return 0
-        self._tasks = self._admission.take(tasks, in_part=self.asks_again)
-        return self._tasks
+        taken = self._admission.take(tasks, in_part=self.asks_again)
+        with self._lock:
+            self._tasks += taken
+        return taken
 
     def done(self) -> None:
         """One of the tasks has its outcome; any thread may say so, also when it is too late."""

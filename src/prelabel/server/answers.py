@@ -12,9 +12,13 @@ class Answer(BaseModel):
 
 
 class HealthAnswer(Answer):
-    """Answer of `GET /health`; `predictors` says of each what answers, and why no other does."""
+    """Answer of `GET /health`; `predictors` says of each what answers, and why no other does.
 
-    status: Literal["ok"]
+    `degraded` is a server in which a model hangs, with the reason.
+    """
+
+    status: Literal["ok", "degraded"]
+    reason: str = ""
     model_loaded: bool
     version: str
     uptime_s: float = Field(ge=0)
@@ -24,7 +28,7 @@ class HealthAnswer(Answer):
 class StateAnswer(Answer):
     """Answer of `GET /live` and `GET /ready`."""
 
-    status: Literal["starting", "ok", "stopping"]
+    status: Literal["starting", "ok", "hanging", "stopping"]
 
 
 class ProjectReport(Answer):

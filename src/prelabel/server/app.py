@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.middleware.cors import CORSMiddleware
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -12,7 +13,7 @@ from starlette.exceptions import HTTPException
 from prelabel import __version__
 from prelabel.errors import PrelabelError
 from prelabel.server.guard import Credentials, Guard
-from prelabel.server.problems import http_problem, problem, request_id_of
+from prelabel.server.problems import http_problem, problem, request_id_of, unusable
 from prelabel.server.routes import describe_bodies, routes
 from prelabel.server.service import Service
 from prelabel.server.stopping import noticing_sigterm
@@ -48,6 +49,7 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
     app.include_router(routes(service))
     describe_bodies(app)
     app.add_exception_handler(PrelabelError, _named)
+    app.add_exception_handler(RequestValidationError, _unusable)
     app.add_exception_handler(HTTPException, _http)
     app.add_middleware(
         Guard,
@@ -81,6 +83,12 @@ async def _named(request: Request, error: Exception) -> Response:
     return problem(error, request_id_of(request))
 
 
+async def _unusable(request: Request, error: Exception) -> Response:
+    """For what FastAPI reads itself, which is what stands in an address."""
+    assert isinstance(error, RequestValidationError)
+    return problem(unusable(error.errors()), request_id_of(request))
+
+
 async def _http(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return http_problem(error.status_code, str(error.detail), request_id_of(request))
+    return http_problem(error, request_id_of(request))

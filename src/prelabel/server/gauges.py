@@ -12,8 +12,9 @@ from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
 from prelabel.media.cache import CacheCounts
+from prelabel.media.room import ImageRoom
 from prelabel.predictors.base import Predictor
-from prelabel.runtime.batcher import waiting
+from prelabel.runtime.batcher import hang, waiting
 from prelabel.runtime.callers import Priority
 from prelabel.runtime.memory import MemoryCounts
 from prelabel.server.admission import Occupancy
@@ -81,6 +82,11 @@ class OfPredictors:
             "Batches that models work on, by what they find.",
             labels=("finds",),
         )
+        hangs = GaugeMetricFamily(
+            "prelabel_model_hangs",
+            "Whether a model has been on one batch for over MODEL_HANG_SECONDS, by what it finds.",
+            labels=("finds",),
+        )
         for finds, predictor in self._predictors.items():
             health = predictor.health()
             about = [finds, predictor.name, str(health.get("device", "cpu"))]
@@ -92,7 +98,8 @@ class OfPredictors:
                     depth.add_metric([finds, word(priority)], images)
                 oldest.add_metric([finds], queue.oldest_s)
                 running.add_metric([finds], queue.running)
-        yield from (loaded, fallback, depth, oldest, running)
+                hangs.add_metric([finds], float(hang(predictor) is not None))
+        yield from (loaded, fallback, depth, oldest, running, hangs)
 
 
 class OfCache:
@@ -118,6 +125,26 @@ class OfCache:
         yield GaugeMetricFamily(
             "prelabel_image_cache_bytes", "Memory that they take.", counts.bytes
         )
+
+
+class OfRoom:
+    """Decoded images that are alive, kept or not, beside the most that may be."""
+
+    def __init__(self, room: ImageRoom) -> None:
+        self._room = room
+
+    def collect(self) -> Iterator[Metric]:
+        """The series."""
+        for name, text, value in (
+            ("bytes", "Memory of decoded images that are worked on or kept.", self._room.bytes),
+            (
+                "bytes_limit",
+                "From here on further images wait: MAX_QUEUED_MB and IMAGE_CACHE_MB together.",
+                self._room.most_bytes,
+            ),
+            ("waiting_tasks", "Tasks whose images wait for that memory.", self._room.waiting),
+        ):
+            yield GaugeMetricFamily(f"prelabel_image_room_{name}", text, value)
 
 
 class OfState:

@@ -1,16 +1,29 @@
 """Errors as `application/problem+json` (RFC 9457), with the request's id."""
 
 import json
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
+from typing import Any
 
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from prelabel.errors import NotAuthenticated, PrelabelError, TooManyRequests, consequence_of
+from prelabel.errors import (
+    InvalidRequest,
+    NotAuthenticated,
+    PrelabelError,
+    TooManyRequests,
+    consequence_of,
+)
 
 MEDIA_TYPE = "application/problem+json"
 _USUAL_RETRY_AFTER_S = 5
 """After so long a database that did not answer may be asked again."""
+_NEXT_STEPS: dict[int, str] = {
+    HTTPStatus.NOT_FOUND: "Check the address: /openapi.json lists all there are.",
+    HTTPStatus.METHOD_NOT_ALLOWED: "Use a method that `Allow` names.",
+}
 
 
 def problem(error: PrelabelError, request_id: str) -> Response:
@@ -33,9 +46,29 @@ def defect(request_id: str) -> Response:
     return _answer(500, "InternalError", text, request_id, {})
 
 
-def http_problem(status: int, detail: str, request_id: str) -> Response:
+def unusable(errors: Sequence[Mapping[str, Any]]) -> InvalidRequest:
+    """The error for parameters that are missing or cannot be used.
+
+    Args:
+        errors: As pydantic lists them, at least one.
+    """
+    first = errors[0]
+    place, name = first["loc"][0], first["loc"][-1]
+    is_missing = first["type"] == "missing"
+    return InvalidRequest(
+        f"the {place} parameter {str(name)!r}",
+        "it is missing" if is_missing else f"it cannot be used ({first['msg']})",
+        "Give it as /openapi.json describes it.",
+    )
+
+
+def http_problem(error: HTTPException, request_id: str) -> Response:
     """The answer for a wrong path or method."""
-    return _answer(status, "HTTPError", detail, request_id, {})
+    detail = str(error.detail)
+    if error.status_code in _NEXT_STEPS:
+        detail = f"{detail}. {_NEXT_STEPS[error.status_code]}"
+    headers = dict(error.headers or {})  # such as Allow, which a 405 must have
+    return _answer(error.status_code, "HTTPError", detail, request_id, headers)
 
 
 def request_id_of(request: Request) -> str:

@@ -20,15 +20,15 @@ class Retrieve:
     """One request.
 
     Args:
-        backfilling: Where it is written down; None without a login of Label Studio.
+        backfilling: Where it is written down.
         scope: Who asks; None where the request is not one that Label Studio stores.
         tasks: What is asked for.
     """
 
     def __init__(
-        self, backfilling: Backfilling | None, scope: Scope | None, tasks: Sequence[Task]
+        self, backfilling: Backfilling, scope: Scope | None, tasks: Sequence[Task]
     ) -> None:
-        self._backfilling = backfilling
+        self._backfilling: Backfilling | None = backfilling
         self._scope = scope
         self._tasks = tasks
         self._known: dict[int | None, Outcome] = {}
@@ -54,6 +54,13 @@ class Retrieve:
         theirs = [task for task in self._tasks if task.number not in mine]
         self._known = {task.number: in_work(task) for task in theirs}
         return [task for task in self._tasks if task.number in mine]
+
+    async def freed(self, *_: object) -> Sequence[Task]:
+        """No further tasks: what others have and do not answer, a job brings."""
+        return ()
+
+    def close(self) -> None:
+        """Nothing: what this request has and did not answer, a job brings."""
 
     async def end(self, found: Sequence[tuple[Task, Outcome]], *, gone: bool) -> list[Outcome]:
         """Write down what is answered, and leave the rest to a job.

@@ -43,7 +43,13 @@ _NO_JOB: dict[int | str, dict[str, Any]] = {
     410: _PROBLEMS[400] | {"description": "Nothing is known of this job."}
 }
 _NOT_READY: dict[int | str, dict[str, Any]] = {
-    503: {"description": "The server starts or ends.", "model": answers.StateAnswer}
+    503: {
+        "description": "The server starts or ends, or a model hangs.",
+        "model": answers.StateAnswer,
+    }
+}
+_NOT_ALIVE: dict[int | str, dict[str, Any]] = {
+    503: {"description": "A model hangs: start the process anew.", "model": answers.StateAnswer}
 }
 _SERIES: dict[int | str, dict[str, Any]] = {
     200: {
@@ -183,16 +189,20 @@ def _add_job_status(router: APIRouter, service: Service) -> None:
 
 
 def _add_watching(router: APIRouter, service: Service) -> None:
+    # Uptime monitors and load balancers ask with HEAD.
+    @router.head("/health", include_in_schema=False)
     @router.get("/health", response_model=answers.HealthAnswer)
     async def health() -> Response:
         """Alive, and what answers; in milliseconds, whatever else is going on."""
         return _json(service.health())
 
-    @router.get("/live", response_model=answers.StateAnswer)
+    @router.head("/live", include_in_schema=False)
+    @router.get("/live", response_model=answers.StateAnswer, responses=_NOT_ALIVE)
     async def live() -> Response:
-        """For orchestrators: the process answers. Needs no password."""
-        return _json({"status": "ok"})
+        """For orchestrators: the process answers, and no model hangs in it. Needs no password."""
+        return _json({"status": "hanging"}, 503) if service.hangs else _json({"status": "ok"})
 
+    @router.head("/ready", include_in_schema=False)
     @router.get("/ready", response_model=answers.StateAnswer, responses=_NOT_READY)
     async def ready() -> Response:
         """For orchestrators: requests may be sent here. Needs no password."""
@@ -248,6 +258,7 @@ def describe_bodies(app: FastAPI) -> None:
 
     def openapi() -> dict[str, Any]:
         schema = original()
+        _leave_out_422(schema)
         components = schema.setdefault("components", {}).setdefault("schemas", {})
         components.setdefault("Problem", _PROBLEM_SCHEMA)
         for model in messages.BODIES:
@@ -257,6 +268,15 @@ def describe_bodies(app: FastAPI) -> None:
         return schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend it
+
+
+def _leave_out_422(schema: dict[str, Any]) -> None:
+    """Take away what FastAPI says of wrong parameters: here they are answered with 400."""
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    for name in ("HTTPValidationError", "ValidationError"):
+        schema.get("components", {}).get("schemas", {}).pop(name, None)
 
 
 _PROBLEM_SCHEMA = {

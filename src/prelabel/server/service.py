@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from threading import Event
@@ -12,14 +13,14 @@ from typing import Any, Literal
 import structlog
 
 from prelabel import __version__
-from prelabel.errors import NotReached, OperatorError
+from prelabel.errors import OperatorError
 from prelabel.gathering import Access, Studio, not_reached
 from prelabel.jobs.retrieves import Scope
 from prelabel.labelstudio.messages import PredictRequest, SetupRequest, project_number
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
-from prelabel.pipeline import Outcome, Prediction, predict_tasks
+from prelabel.pipeline import Outcome, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.predictors.base import Predictor
 from prelabel.runtime.callers import Caller, Priority
@@ -31,9 +32,14 @@ from prelabel.server.gauges import OfAdmission, OfPredictors, OfRecords, OfState
 from prelabel.server.introduction import Introduction, believed_origin
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
+from prelabel.server.outcomes import entry, log_failures, nothing_found
 from prelabel.server.projects import Project, Projects, kind_of
+from prelabel.server.put_off import model_not_ready, no_room
 from prelabel.server.records import Recorded, Records
 from prelabel.server.retrieve import Retrieve
+from prelabel.server.retrieve_here import RetrieveHere
+from prelabel.server.standing import hang_of, standing
+from prelabel.server.under_way import UnderWay
 
 log = structlog.get_logger(__name__)
 
@@ -113,6 +119,7 @@ class Service:
             room=None,
         )
         self._afterwards = afterwards
+        self._under_way = UnderWay()
         self._closing = closing
         self._settled = Event()
         self._stopping = Event()
@@ -168,24 +175,17 @@ class Service:
         self.metrics.asked(len(asked.tasks))
         # Others than Label Studio store nothing: what they are answered is not looked for there.
         scope = _scope(request, asked) if stay.asks_again else None
-        retrieve = Retrieve(self.backfilling, scope, asked.tasks)
-        afterwards = self._afterwards if stay.asks_again and not asked.interactive else None
-        if afterwards and len(asked.tasks) > 1:  # who waits for one goes before it anyway
-            afterwards.give_way(asked.project.key)
-        mine = await retrieve.begin()
-        taken = replace(asked, tasks=mine[: stay.take(len(mine))])
-        found = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
-        found += [_no_room(task) for task in mine[len(found) :]]
-        gone = bool(found) and await is_gone()
-        outcomes = await retrieve.end(list(zip(mine, found, strict=True)), gone=gone)
-        if afterwards:
-            ended = zip(asked.tasks, outcomes, strict=True)
-            afterwards.go_on(asked.project.key, ended, asked.plan, self._access(asked))
+        with closing(self._retrieve(scope, asked.tasks)) as retrieve:
+            found = await self._found(retrieve, asked, deadline, is_gone, stay)
+            outcomes = await retrieve.end(found, gone=bool(found) and await is_gone())
+        if found and (afterwards := self._goes_on(asked, stay)):
+            afterwards.go_on(asked.project.key, found, asked.plan, self._access(asked))
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
             self.projects.record(asked.project, task, outcome, request_id)
             self.metrics.predicted(kind_of(outcome), outcome)
-        _log_failures(outcomes)
-        return [_entry(outcome, asked) for outcome in outcomes]
+        log_failures(outcomes)
+        instead = [] if not asked.interactive else nothing_found(asked.plan.model_version)
+        return [entry(outcome, instead) for outcome in outcomes]
 
     def begin(self) -> None:
         """Read what was learnt before, so that the first answer knows it, and go on with jobs."""
@@ -203,17 +203,22 @@ class Service:
             self._settled.set()
 
     @property
-    def state(self) -> Literal["starting", "ok", "stopping"]:
+    def hangs(self) -> bool:
+        """Whether a model does not come back, and this process is to be started anew."""
+        return hang_of(self.predictors) is not None
+
+    @property
+    def state(self) -> Literal["starting", "ok", "hanging", "stopping"]:
         """Whether requests may be sent here; only "ok" says so."""
-        if self._stopping.is_set():
-            return "stopping"
+        if self._stopping.is_set() or self.hangs:
+            return "stopping" if self._stopping.is_set() else "hanging"
         return "ok" if self._settled.is_set() else "starting"
 
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
         health = {what: {"name": p.name, **p.health()} for what, p in self.predictors.items()}
         return {
-            "status": "ok",
+            **standing(self.predictors),
             "model_loaded": any(bool(one.get("loaded")) for one in health.values()),
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
@@ -289,6 +294,41 @@ class Service:
             origin = believed_origin(introduction)
         return Access(asked.login, asked.password, origin)
 
+    def _retrieve(self, scope: Scope | None, tasks: Sequence[Task]) -> Retrieve | RetrieveHere:
+        if self.backfilling:
+            return Retrieve(self.backfilling, scope, tasks)
+        return RetrieveHere(self._under_way, scope, tasks)
+
+    def _goes_on(self, asked: Asked, stay: Stay) -> Afterwards | None:
+        """What finds what this request does not reach; None where nobody asks for it again."""
+        return self._afterwards if stay.asks_again and not asked.interactive else None
+
+    async def _found(
+        self,
+        retrieve: Retrieve | RetrieveHere,
+        asked: Asked,
+        deadline: Deadline,
+        is_gone: Callable[[], Awaitable[bool]],
+        stay: Stay,
+    ) -> list[tuple[Task, Outcome]]:
+        """The tasks that are this request's to predict, each with its outcome."""
+
+        async def is_over() -> bool:
+            return self._stopping.is_set() or await is_gone()
+
+        afterwards = self._goes_on(asked, stay)
+        found: list[tuple[Task, Outcome]] = []
+        mine = await retrieve.begin()
+        while mine or (mine := await retrieve.freed(deadline, is_over)):
+            if afterwards and len(asked.tasks) > 1:  # who waits for one goes before it anyway
+                afterwards.give_way(asked.project.key)
+            taken = replace(asked, tasks=mine[: stay.take(len(mine))])
+            outcomes = await self._outcomes(taken, deadline, is_gone, stay) if taken.tasks else []
+            outcomes += [no_room(task) for task in mine[len(outcomes) :]]
+            found += zip(mine, outcomes, strict=True)
+            mine = ()
+        return found
+
     async def _outcomes(
         self,
         asked: Asked,
@@ -329,7 +369,7 @@ class Service:
         else:
             run()
         done = dict(reached)
-        late = not_reached if done or _is_loaded(asked.plan) else _model_not_ready
+        late = not_reached if done or _is_loaded(asked.plan) else model_not_ready
         return [done.get(index) or late(task, deadline) for index, task in enumerate(asked.tasks)]
 
 
@@ -348,49 +388,8 @@ def _check(predictor: Predictor) -> None:
         log.warning("predictor not usable", name=predictor.name, reason=str(error))
 
 
-def _entry(outcome: Outcome, asked: Asked) -> Any:
-    if isinstance(outcome, Prediction):
-        return {
-            "result": outcome.result,
-            "score": outcome.score,
-            "model_version": outcome.model_version,
-        }
-    if asked.interactive:
-        return {"result": [], "score": 0.0, "model_version": asked.plan.model_version}
-    return []
-
-
 def _is_loaded(plan: Plan) -> bool:
     return all(step.predictor.health().get("loaded") for step in plan.steps)
-
-
-def _no_room(task: Task) -> NotReached:
-    """The outcome of a task that was not taken."""
-    return NotReached(
-        str(task),
-        "too many tasks wait already",
-        "Retrieve predictions again later, for fewer tasks at a time, or raise MAX_QUEUED_TASKS.",
-    )
-
-
-def _model_not_ready(task: Task, deadline: Deadline) -> NotReached:
-    """The outcome of a task that came while the model was loading, or its weights were fetched."""
-    return NotReached(
-        str(task),
-        f"the model was still loading when the time budget of {deadline.budget_s:g} s ended",
-        "Retrieve again when /health says model_loaded; `prelabel warmup` waits for it.",
-    )
-
-
-def _log_failures(outcomes: Sequence[Outcome]) -> None:
-    """One line per kind of failure, so that ten thousand broken links are not as many lines."""
-    reasons: dict[str, list[Outcome]] = {}
-    for outcome in outcomes:
-        if not isinstance(outcome, Prediction):
-            reasons.setdefault(type(outcome).__name__, []).append(outcome)
-    for kind, failures in reasons.items():
-        first = str(failures[0])
-        log.warning("tasks without prediction", kind=kind, tasks=len(failures), first=first)
 
 
 def _log_crash(running: "asyncio.Future[None]") -> None:

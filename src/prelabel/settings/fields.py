@@ -80,6 +80,13 @@ class Settings(BaseSettings):
         description="Time in which `/predict` answers; Label Studio waits 100 s.",
     )
     predict_threads: int = Field(8, ge=1, description="Predict requests worked on at a time.")
+    model_hang_seconds: float = Field(
+        600.0,
+        ge=0,
+        le=86_400,
+        description="After so long on one batch a model hangs: `/live` fails, and whoever waits is "
+        "let go; 0 for never.",
+    )
     max_queued_tasks: int = Field(
         20_000, ge=1, description="Tasks that may wait in one process; more are put off."
     )

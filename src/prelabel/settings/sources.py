@@ -23,10 +23,10 @@ def load(**flags: Any) -> Settings:
         return Settings(**given)
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        name = str(first["loc"][0]).upper() if first["loc"] else "settings"
-        raise SettingsError(
-            name, first["msg"], "Correct it in the environment, .env or prelabel.toml."
-        ) from error
+        name = str(first["loc"][0]) if first["loc"] else "settings"
+        place = "the option" if name in given else "it in the environment, .env or prelabel.toml"
+        cause = first["msg"].removeprefix("Value error, ")
+        raise SettingsError(name.upper(), cause, f"Correct {place}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         thing = "prelabel.toml or .env"
         raise SettingsError(thing, f"cannot be read ({error})", "Correct it.") from error

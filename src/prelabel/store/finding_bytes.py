@@ -31,11 +31,13 @@ class Break:
         times: How often.
         reason: Why the last time, in one clause.
         at_s: When that was, in seconds since 1970.
+        is_hang: Whether it did not come back that time, from this image or one in its batch.
     """
 
     times: int
     reason: str
     at_s: float
+    is_hang: bool = False
 
 
 Finding = Detections | Poses | Break
@@ -69,7 +71,8 @@ def unpack(blob: bytes) -> Finding:
     try:
         kind, about, body = _opened(blob)
         if kind == _BREAK:
-            return Break(int(about["times"]), str(about["reason"]), float(about["at_s"]))
+            times, reason, at_s = int(about["times"]), str(about["reason"]), float(about["at_s"])
+            return Break(times, reason, at_s, bool(about.get("is_hang")))
         count = int(about["count"])
         shared = (str(about["source"]), _words(about["sources"]), _attributes(about["attributes"]))
         if kind == _DETECTIONS:

@@ -31,6 +31,9 @@ _JUST_S = 120.0
 _JUST_OF_ONE_S = 10.0
 """The same for a request for a single task, which is made in a moment."""
 
+_LOOK_AGAIN_S = 15.0
+"""What was answered and is asked for again is looked at after so long, however much it was."""
+
 _OWED = (State.ASKED, State.ANSWERED)
 
 
@@ -74,11 +77,14 @@ class Ledger(Journal):
 
         Returns:
             Those that are the caller's now. The others are at work elsewhere, or Label Studio
-            was given them a moment ago: a job sees to them.
+            was given them a moment ago: a job sees to them, and soon, for whoever asks again may
+            have deleted them meanwhile.
         """
         now = self._clock()
         mine: set[int] = set()
         just_pushed = and_(_task.state == State.PUSHED, _task.changed > now - _JUST_S)
+        soon = now + _LOOK_AGAIN_S
+        just_answered = and_(_task.state == State.ANSWERED, _task.changed > soon)
         free: ColumnElement[bool] = _task.state.in_((State.PUSHED, State.FAILED))
         if left:
             overdue = and_(_task.state.in_(_OWED), _task.changed < now)
@@ -87,6 +93,7 @@ class Ledger(Journal):
             for ids in blocks(task_ids):
                 these = update(_tasks).where(self._mine, _task.task.in_(ids))
                 connection.execute(these.where(just_pushed).values(state=State.ASKED, changed=now))
+                connection.execute(these.where(just_answered).values(changed=soon))
                 again = these.where(free).values(
                     state=State.ASKED, changed=until, result=None, size=0
                 )

@@ -189,12 +189,12 @@ class _MarkReader:
     def lone(self, shape: _Shape) -> Mark | None:
         """A rectangle, or a keypoint that is no part of a person."""
         if shape.is_point:
-            xy = self._pixels(shape.value["x"], shape.value["y"])
-            box = self._box_around(xy[None])
-        elif shape.value.get("rotation"):
+            xy = self._pixels(shape.value["x"], shape.value["y"])[None]
+            box = self._box_around(xy)
+            return self._mark(shape, box, shape.label, shape.identity, xy, np.ones(1, np.bool_))
+        if shape.value.get("rotation"):
             return None
-        else:
-            box = upright_box(shape.value, self.image_hw)
+        box = upright_box(shape.value, self.image_hw)
         return self._mark(shape, box, shape.label, shape.identity, _NO_POINTS, _NONE_SEEN)
 
     def person(self, points: Sequence[_Shape], box: _Shape | None) -> Mark | None:

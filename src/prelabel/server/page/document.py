@@ -92,6 +92,8 @@ def _header(status: dict[str, Any]) -> str:
 def _verdict(status: dict[str, Any]) -> tuple[str, str]:
     """How things stand in a few words: a tone of the style, and the words."""
     predictors = status["predictors"].values()
+    if status["status"] == "degraded":
+        return "bad", "A model hangs"
     if status["database_trouble"]:
         return "bad", "The database does not answer"
     if any(one.get("reason") for one in predictors):

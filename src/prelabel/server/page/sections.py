@@ -30,6 +30,8 @@ def predictors_section(status: dict[str, Any]) -> str:
         for one in status["predictors"].values()
         if one.get("reason")
     )
+    if status["status"] == "degraded":
+        reasons = f'<p class="notice bad">{text(status["reason"])}</p>' + reasons
     return _section("predictors", "Models", reasons + table("What answers", heads, rows))
 
 
