@@ -1,3 +1,4 @@
+import base64
 import math
 
 import pytest
@@ -27,6 +28,25 @@ from prelabel.learning.frames import FRAME_KEYS, SEQUENCE_KEYS, FrameKey, frame_
         ("https://host/a/frame%5F8.jpg?width=640&v=99", 8),
         ("s3://bucket/a/frame_3.jpg", 3),
         ("/clips/a/frame_" + "9" * 5000 + ".jpg", None),
+        ("/clips/cam2_000123.jpg", 123),
+        ("/clips/2024-05-01_frame_17.png", 17),
+        ("/clips/clip10-5.jpg", 5),
+        ("/clips/IMG_1234_0007.jpg", 7),
+        ("/clips/IMG_1234.jpg", 1234),
+        ("/clips/IMG_20240501_120000_017.jpg", 17),
+        ("/clips/f1_0003.jpg", 3),
+        ("/clips/frame_12_person_3.jpg", 12),
+        ("/clips/walk0012_v2.jpg", 12),
+        ("/clips/v0012.jpg", 12),
+        ("/clips/0012_1080p.jpg", 12),
+        ("/clips/1080p.jpg", 1080),
+        ("/clips/12@2x.png", 12),
+        ("/clips/walk_20240501.png", 20240501),
+        ("/clips/cam2_20010203.jpg", 20010203),
+        ("/data/local-files/?d=clips%2Fframe%25201.jpg", 1),
+        ("/storage-data/uploaded/?filepath=upload/3/1a2b3c4d-walk_9.png", 9),
+        ("/tasks/1/resolve/?fileuri=no-address", None),
+        ("/tasks/1/resolve/?fileuri=", None),
     ],
 )
 def test_a_file_name_gives_the_frame_number(uri, index):
@@ -65,6 +85,26 @@ def test_without_a_sequence_in_the_data_folder_and_stem_name_it():
     assert first is not None
     assert names.count(first.sequence) == 1
     assert len(set(names)) == 4
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["cam2_{:06}", "2024-05-01_frame_{}", "clip10-{}", "IMG_1234_{:04}", "f1_{:04}", "{}@2x",
+     "walk{:04}_v2", "{:04}_1080p", "IMG_20240501_120000_{:03}", "frame%2520{}", "0f8c2a11-{:05}"],
+)  # fmt: skip
+def test_all_frames_of_a_video_are_one_sequence_whatever_else_is_in_their_names(pattern):
+    keys = [frame_key({}, f"/clips/{pattern.format(n)}.png") for n in (1, 8, 9, 10, 99, 100, 999)]
+    assert [key and key.index for key in keys] == [1, 8, 9, 10, 99, 100, 999]
+    assert len({key.sequence for key in keys}) == 1
+
+
+def test_an_address_that_label_studio_resolves_is_the_one_inside_it():
+    inside = "s3://bucket/shot/frame_0005.jpg"
+    asked = base64.urlsafe_b64encode(inside.encode()).decode()
+    plain = frame_key({}, inside)
+    assert plain is not None
+    assert frame_key({}, f"http://host/tasks/1/resolve/?fileuri={asked}") == plain
+    assert frame_key({}, f"/tasks/1/presign/?fileuri={asked.rstrip('=')}") == plain
 
 
 def test_a_bare_number_in_an_upload_folder_names_no_sequence():

@@ -195,3 +195,15 @@ def test_two_tasks_with_one_video_do_not_mix():
     same = [task(n, annotation(track("a", (1, True))), video="/data/ride.mp4") for n in (1, 2)]
     first, second = taught(*same, config=VIDEO).frames
     assert first.key.sequence != second.key.sequence
+
+
+def test_a_turned_box_is_told_of_and_that_of_a_person_with_keypoints_is_not():
+    turned, upright = box(10), box(40)
+    turned["value"]["rotation"], upright["value"]["rotation"] = 30, 0
+    told = taught(task(1, annotation(turned)), task(2, annotation(turned, upright)))
+    (warning,) = told.warnings
+    assert "task 101 and 1 more" in warning
+    assert "turned" in warning
+    assert [len(frame.marks) for frame in told.frames] == [0, 1]
+    point = {**box(12), "type": "keypointlabels", "parentID": turned["id"]}
+    assert taught(task(1, annotation(turned, point))).warnings == ()

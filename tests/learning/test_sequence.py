@@ -1,5 +1,6 @@
 """What the learner makes of annotated frames, and what it answers for the others."""
 
+import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -7,9 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prelabel.learning.carry import Carrier
+from prelabel.learning.clip import Clip
 from prelabel.learning.frames import FrameKey
 from prelabel.learning.gate import figures, judge
 from prelabel.learning.sequence import Learned, Options, learn
+from prelabel.learning.tracks import Track
 
 
 def taught(frames, **options):
@@ -126,6 +130,16 @@ def test_a_track_does_not_cross_a_frame_without_the_object(walking, frame):
     assert learned.at(FrameKey("clip", 21)) is None
 
 
+def test_between_a_few_frames_here_and_a_few_there_objects_are_filled_in(mark, frame):
+    few = [start + step for start in (0, 40, 80) for step in range(4)]
+    learned = taught([frame(f, mark(100 + 2 * f), mark(500 - 2 * f, 300)) for f in few])
+    assert [len(track) for track in learned.tracks("clip")] == [12, 12]
+    for index in (20, 60):
+        assert sorted(left_edges(learned.at(FrameKey("clip", index)))) == pytest.approx(
+            sorted([100 + 2 * index, 500 - 2 * index]), abs=1
+        )
+
+
 def test_a_lone_sample_is_copied_over_two_frames(walking, mark, frame):
     frames = [*walking, frame(60, mark(220), mark(500, 300))]
     learned = taught(frames)
@@ -225,6 +239,39 @@ def test_threads_may_ask_at_once(walking):
     with ThreadPoolExecutor(8) as pool:
         together = [left_edges(answer) for answer in pool.map(learned.at, keys)]
     assert together == [left_edges(learned.at(key)) for key in keys]
+
+
+def test_what_is_carried_to_many_frames_at_once_is_what_is_carried_to_each(mark, frame):
+    frames = [frame(f, mark(100 + 2 * f), *([mark(500, 300)] if f % 15 == 0 else ()))
+              for f in range(0, 60, 5)]  # fmt: skip
+    clip = Clip(frames, [("label", "distortion")], Options())
+    asked = np.array([f for f in range(70, -5, -1) if f % 5])
+    (carrier,) = clip.carriers
+    together = carrier.carry(asked)
+    told = list(zip(together.frames.tolist(), together.tracks.tolist(), strict=True))
+    assert told == sorted(told)
+    apart = [carrier.carry(asked[[place]]) for place in np.argsort(asked)]
+    for name in ("frames", "tracks", "boxes_xyxy", "confidence", "rules"):
+        alone = np.concatenate([getattr(one, name) for one in apart])
+        assert np.allclose(getattr(together, name), alone), name
+    assert len(told) > len(asked)
+
+
+def test_memory_does_not_grow_with_frames_times_tracks():
+    tracks = [
+        Track("label", "distortion", np.array([f]), np.array([[0, 0, 9, 9]], np.float32),
+              np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), bool), ({},))
+        for f in range(0, 30_000, 10)
+    ]  # fmt: skip
+    carrier = Carrier(tracks, "auto", 4, (480, 640), 10.0)
+    tracemalloc.start()
+    try:
+        carried = carrier.carry(np.arange(5, 30_000, 10))
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(carried.tracks) == 0
+    assert peak < 8 * len(tracks) ** 2 / 10, "a tenth of one table of frames and tracks"
 
 
 BOXES = st.tuples(st.floats(0, 600), st.floats(0, 440), st.floats(1, 300), st.floats(1, 300))

@@ -75,7 +75,16 @@ def test_an_object_elsewhere_is_another_one(mark):
 
 
 @pytest.mark.parametrize(
-    ("frames", "stride"), [([], 1.0), ([7], 1.0), ([0, 5, 10, 90], 5.0)]
+    ("frames", "stride", "usual"),
+    [([], 1.0, 1), ([7], 1.0, 1), ([0, 5, 10, 15], 5.0, 5), ([0, 9, 18, 19], 9.0, 9),
+     ([0, 1, 2, 30, 31, 32, 60], 1.0, 10)],
 )  # fmt: skip
-def test_the_reach_follows_the_usual_distance_between_annotated_frames(frames, stride):
-    assert reach(frames) == (stride, 8 * stride)
+def test_the_reach_follows_the_usual_distance_between_annotated_frames(frames, stride, usual):
+    assert reach(frames) == (stride, 8 * usual)
+
+
+def test_the_jitter_of_two_neighbouring_frames_throws_nobody_off_before_a_long_gap(mark):
+    frames = [0, 1, 2, 3, 30, 31, 32, 33]
+    shake = [0, 3, 0, 6, 0, 3, 0, 6]  # pixels; 6 of them a frame would be 162 over the gap
+    marks = [[mark(100 + s), mark(260 + s)] for s in shake]
+    assert [len(track) for track in link(frames, marks, 40)] == [8, 8]

@@ -100,12 +100,11 @@ class Carrier:
         self._neighbours = neighbours
         self._image_hw = image_hw
         self._stride = stride
-        self._reach = np.where(
-            self._samples.stops - self._samples.starts == 1,
-            FRAMES_FROM_ONE,
-            max(FRAMES_OUTSIDE, stride),
-        )
         self._absent = _absent_frames(self.tracks)
+        alone = self._samples.stops - self._samples.starts == 1
+        reach = np.where(alone, FRAMES_FROM_ONE, max(FRAMES_OUTSIDE, stride))
+        self._first = np.maximum(self._samples.firsts - reach, self._absent[0] + 1)
+        self._last = np.minimum(self._samples.lasts + reach, self._absent[1] - 1)
         self._vanishing = _vanishing(self.tracks, stride)
         self._attributes = [_votes(track) for track in tracks]
 
@@ -120,12 +119,10 @@ class Carrier:
             frames: (Q,) none of them annotated.
         """
         samples = self._samples
-        outside = np.maximum(samples.firsts - frames[:, None], frames[:, None] - samples.lasts)
-        near = (outside <= self._reach) & (frames[:, None] > self._absent[0])
-        query, owners = np.nonzero(near & (frames[:, None] < self._absent[1]))
-        at = frames[query]
+        at, owners = self._within_reach(frames)
         window = samples.look(owners, at, self._per_side)
-        rule, expected = self._choose(owners, window, past_end=outside[query, owners] > 0)
+        past_end = (at < samples.firsts[owners]) | (at > samples.lasts[owners])
+        rule, expected = self._choose(owners, window, past_end=past_end)
         states = self._states(owners, at, window, rule)
         boxes = clip_boxes(
             motion.boxes(self._sized(states, owners)).astype(np.float32), self._image_hw
@@ -156,6 +153,20 @@ class Carrier:
             track.name,
         )
         return CarriedMark(mark, float(carried.confidence[row]))
+
+    def _within_reach(self, frames: Ints) -> tuple[Ints, Ints]:
+        """Each of the frames (Q,) with each track that reaches it: two (P,), frame by frame.
+
+        Nothing here is of the size Q times tracks: of marks that flicker, every one is a track.
+        """
+        ascending = np.sort(frames)
+        starts = np.searchsorted(ascending, self._first, side="left")
+        counts = np.maximum(np.searchsorted(ascending, self._last, side="right") - starts, 0)
+        owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+        steps = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+        at = ascending[np.repeat(starts, counts) + steps]
+        order = np.lexsort((owners, at))
+        return at[order], owners[order]
 
     def _states(self, owners: Ints, at: Ints, window: Window, rule: Ints) -> Floats:
         """The states (Q, 4) of tracks on frames, by the rule taken for each."""

@@ -208,12 +208,27 @@ def _local_means(
 
     And how many trials it is the mean of, (Q, 1).
     """
-    nearness = np.exp(-np.abs(trials.rows[None] - rows[:, None]) / MEMORY)
-    nearness *= trials.valid & (trials.owners[None] == owners[:, None])
+    query, trial = _of_own_track(trials, owners)
+    nearness = np.exp(-np.abs(trials.rows[trial] - rows[query]) / MEMORY) * trials.valid[trial]
+    own = np.bincount(query, nearness, len(owners))
+    reached = np.zeros((len(owners), trials.iou.shape[1]))
+    for rule in range(reached.shape[1]):
+        reached[:, rule] = np.bincount(query, nearness * trials.iou[trial, rule], len(owners))
     others = (trials.counts.sum() - trials.counts[owners])[:, None]
     elsewhere = (trials.sums.sum(0) - trials.sums[owners]) / np.maximum(others, 1)
     siblings = np.minimum(others, SIBLINGS)
-    total = nearness @ trials.iou + siblings * elsewhere + granted
-    weight: Floats = nearness.sum(1)[:, None] + siblings + 1
+    total = reached + siblings * elsewhere + granted
+    weight: Floats = own[:, None] + siblings + 1
     means: Floats = total / weight
     return means, weight
+
+
+def _of_own_track(trials: Trials, owners: Ints) -> tuple[Ints, Ints]:
+    """Each query (of the tracks `owners`) with each trial of its own track: two (P,)."""
+    order = np.argsort(trials.owners, kind="stable")
+    sorted_owners = trials.owners[order]
+    starts = np.searchsorted(sorted_owners, owners, side="left")
+    counts = np.searchsorted(sorted_owners, owners, side="right") - starts
+    query = np.repeat(np.arange(len(owners)), counts)
+    steps = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return query, order[np.repeat(starts, counts) + steps]

@@ -7,9 +7,11 @@ occurs twice, and a bare number in an upload folder (`00001.png`), where all vid
 meet, names no sequence.
 """
 
+import base64
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import parse_qs, unquote, urlsplit
@@ -24,11 +26,21 @@ _T = TypeVar("_T")
 
 _UPLOAD_PREFIX = re.compile(r"^[0-9a-f]{8}-(?=.)(?!(?:[0-9a-f]{4}-){3})")  # but not a UUID
 _NOT_A_FRAME = re.compile(
-    r"[0-9]+x[0-9]+"  # a resolution
+    r"%[0-9a-f]{2}"  # left over from an address that was written as an address twice
+    r"|[0-9]+x[0-9]+"  # a resolution
     r"|[0-9]+(?=fps)"  # a rate
     r"|[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"  # a UUID
     # a hash: a whole word of hexadecimal digits with both letters and digits, but not f0000123
     r"|(?<![0-9a-z])(?!f[0-9]+(?![0-9a-z]))(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,}(?![0-9a-z])",
+    re.IGNORECASE,
+)
+_SELDOM_A_FRAME = re.compile(  # the number of a frame only where there is no other
+    r"(?<![a-z0-9])v[0-9]{1,2}(?![0-9a-z])"  # a version
+    r"|[0-9]{3,4}p(?![0-9a-z])|@[0-9]x(?![0-9a-z])"  # a height, a scale
+    # a day with another number behind it
+    r"|(?<![0-9])(?:19|20)[0-9]{2}([-_.]?)(?:0[1-9]|1[0-2])\1(?:0[1-9]|[12][0-9]|3[01])"
+    r"(?=[^0-9].*[0-9])"
+    r"|(?<![a-z])(?:img[-_ ]?[0-9]+|f[0-9]{1,2})(?=[-_ ][0-9]{3})",  # of the video IMG_1234
     re.IGNORECASE,
 )
 _FRAME_NUMBERS = (  # the first pattern that matches decides; of its matches, the last
@@ -116,20 +128,37 @@ def _folder_and_stem(uri: str) -> tuple[str, str]:
         parts = urlsplit(uri)
     except ValueError:  # for example an unclosed bracket in the host
         return "", ""
-    inside = parse_qs(parts.query).get("d")
+    query = parse_qs(parts.query)
+    if "fileuri" in query:  # Label Studio's way to an address in cloud storage
+        return _folder_and_stem(_decoded(query["fileuri"][0]))
+    inside = query.get("d") or query.get("filepath")
     path = PurePosixPath(inside[0] if inside else unquote(parts.path))
     name = _UPLOAD_PREFIX.sub("", path.name)
     return f"{parts.netloc}{path.parent}", PurePosixPath(name).stem if name else ""
 
 
+def _decoded(text: str) -> str:
+    """What was written in URL-safe base64; "" where it was not."""
+    try:
+        return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode()
+    except ValueError:
+        return ""
+
+
 def _frame_digits(stem: str) -> tuple[int, str] | None:
     """Where the frame's digits begin in a file's stem, and the digits."""
-    visible = _NOT_A_FRAME.sub(lambda match: "." * len(match[0]), stem)
-    for pattern in _FRAME_NUMBERS:
+    possible = _hidden(_NOT_A_FRAME, stem)
+    likely = _hidden(_SELDOM_A_FRAME, possible)
+    for visible, pattern in product((likely, possible), _FRAME_NUMBERS):
         groups = [(m.start(1), m[1]) for m in pattern.finditer(visible) if len(m[1]) <= MAX_DIGITS]
         if groups:
             return groups[-1]
     return None
+
+
+def _hidden(pattern: re.Pattern[str], stem: str) -> str:
+    """A file's stem with dots in the place of what matches."""
+    return pattern.sub(lambda match: "." * len(match[0]), stem)
 
 
 def _sequence_of_file(folder: str, stem: str, digits: tuple[int, str] | None) -> str | None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,8 @@ from prelabel.types import Float32Array
 TURNS = 5
 """So many times at most a sequence is learnt anew, each time without other frames of it."""
 FOUND_IOU = 0.5
+AT_ONCE = 256
+"""So many frames are guessed at a time, which bounds the memory that a long video needs."""
 
 Kinds = Mapping[str, Collection[Kind]]
 Turns = Mapping[FrameKey, int]
@@ -86,8 +89,9 @@ def guess(turns: Sequence[Turn], *, sure: bool = True) -> dict[FrameKey, Guess]:
             for key, empty in zip(asked, clip.between_empty(indices), strict=True)
             if empty
         }
-        for carrier in clip.carriers:
-            carried = carrier.carry(indices)
+        parts = np.split(indices, range(AT_ONCE, len(indices), AT_ONCE))
+        for carrier, part in product(clip.carriers, parts):
+            carried = carrier.carry(part)
             told = carried.confidence >= LEAST_CONFIDENCE if sure else carried.confidence > 0
             for index in np.unique(carried.frames[told]).tolist():
                 own = told & (carried.frames == index)

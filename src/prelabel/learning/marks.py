@@ -9,6 +9,9 @@ from prelabel.geometry import clip_boxes
 from prelabel.learning.frames import FrameKey
 from prelabel.types import SEQUENCE, Detections, Float32Array, Mark, Poses
 
+LEAST_HALF = 0.5
+"""Pixels that the box of a lone keypoint has on each side of it, at the very edge too."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class MarkedFrame:
@@ -63,16 +66,21 @@ def carried_boxes(
 ) -> Detections:
     """What was carried for a control as boxes of an image, surest first.
 
+    A lone keypoint is the centre of its box, also at an edge of the image, where half of the box
+    that it counts as would lie outside.
+
     Args:
         answer: What the learner knows of the frame.
         control: The control whose marks are wanted.
         labels: The labels that it has; others are left out.
         image_hw: Height and width of the image in pixels.
     """
-    marks = [one for one in _of(answer, control) if one.mark.label in labels]
+    own = _of(answer, control)
+    marks = [one for one in own if one.mark.label in labels and not _has_left(one.mark)]
     if not marks:
         return Detections.none(SEQUENCE)
-    boxes = np.stack([one.mark.box_xyxy for one in marks]) * np.tile(_scale(answer, image_hw), 2)
+    boxes = np.stack([_around_point(one.mark, answer.image_hw) for one in marks])
+    boxes = boxes * np.tile(_scale(answer, image_hw), 2)
     return _inside(
         Detections(
             np.asarray(boxes, np.float32),
@@ -117,6 +125,21 @@ def carried_people(
 
 def _of(answer: FrameAnswer, control: str) -> list[CarriedMark]:
     return [one for one in answer.carried if one.mark.control == control]
+
+
+def _has_left(mark: Mark) -> bool:
+    """Whether this is a lone keypoint that went out of the image, though its box did not."""
+    return len(mark.points_seen) == 1 and not mark.points_seen[0]
+
+
+def _around_point(mark: Mark, image_hw: tuple[int, int]) -> Float32Array:
+    """A mark's box (4,); of a lone keypoint what of it lies evenly around the point."""
+    if len(mark.points_seen) != 1:
+        return mark.box_xyxy
+    point = mark.points_xy[0]
+    room = np.minimum(point, np.array(image_hw[::-1], np.float32) - point)
+    half = np.maximum(np.minimum((mark.box_xyxy[2:] - mark.box_xyxy[:2]) / 2, room), LEAST_HALF)
+    return np.concatenate([point - half, point + half])
 
 
 def _scale(answer: FrameAnswer, image_hw: tuple[int, int]) -> Float32Array:

@@ -97,7 +97,7 @@ def knn(window: Window, neighbours: int) -> Floats:
     return _normalised(weights)
 
 
-def local_linear(window: Window, neighbours: int, slope: float = 1.0) -> Floats:
+def local_linear(window: Window, neighbours: int) -> Floats:
     """Weights (Q, W) of a straight line fitted to the nearest neighbours by least squares.
 
     A sample at distance d weighs 1 / (1 + d).
@@ -105,7 +105,6 @@ def local_linear(window: Window, neighbours: int, slope: float = 1.0) -> Floats:
     Args:
         window: What is seen.
         neighbours: How many samples the line is fitted to.
-        slope: The fitted slope is multiplied by this; 0 is the weighted mean.
     """
     offsets = np.where(window.present, window.offsets, 0)[:, :neighbours]
     mass = np.where(window.present[:, :neighbours], 1 / (1 + np.abs(offsets)), 0)
@@ -114,7 +113,7 @@ def local_linear(window: Window, neighbours: int, slope: float = 1.0) -> Floats:
     spread = (mass * (offsets - centre) ** 2).sum(1, keepdims=True)
     tilt = np.divide(centre, spread, out=np.zeros_like(centre), where=spread > 0)
     weights = np.zeros_like(window.offsets)
-    weights[:, :neighbours] = mass * (1 - slope * tilt * (offsets - centre))
+    weights[:, :neighbours] = mass * (1 - tilt * (offsets - centre))
     return weights
 
 

@@ -17,11 +17,15 @@ from prelabel.types import Float32Array, Mark
 MOST_COST = 2.2
 """Marks that cost more than this to connect are two objects."""
 MOST_STRIDES = 8
-"""A track goes over at most so many median distances between annotated frames.
+"""A track goes over at most so many usual distances between annotated frames.
 
-Three of them, as SORT-like trackers allow, cut every track of a video annotated at random frames;
-confidence falls with the distance anyway, and decides what is shown (docs/learning.md).
+Usual is the median, or the mean if that is more: with some frames annotated here and some there,
+the median is a single frame, and every track would end with its few. Three distances, as SORT-like
+trackers allow, cut every track of a video annotated at random frames; confidence falls with the
+distance anyway, and decides what is shown (docs/learning.md).
 """
+SPEED_SPAN = 5
+"""The speed before a gap is measured over a fifth of it or more, where the track is that old."""
 OTHER_ATTRIBUTES = 0.5
 FORBIDDEN = 1e6
 
@@ -62,8 +66,11 @@ class Track:
 
 def reach(frames: Sequence[int]) -> tuple[float, float]:
     """The median distance between annotated frames, and the longest gap that a track crosses."""
-    stride = float(np.median(np.diff(frames))) if len(frames) > 1 else 1.0
-    return stride, MOST_STRIDES * stride
+    if len(frames) < 2:  # noqa: PLR2004 - there is no distance between fewer
+        return 1.0, float(MOST_STRIDES)
+    stride = float(np.median(np.diff(frames)))
+    mean = (frames[-1] - frames[0]) / (len(frames) - 1)
+    return stride, MOST_STRIDES * max(stride, mean)
 
 
 def link(frames: Sequence[int], marks: Sequence[Sequence[Mark]], max_gap: float) -> list[Track]:
@@ -79,17 +86,14 @@ def link(frames: Sequence[int], marks: Sequence[Sequence[Mark]], max_gap: float)
     """
     chains: list[list[Place]] = []
     last: list[list[Place]] = []  # the chains through the frame before, in the order of its marks
-    boxes, speeds = np.zeros((0, 4)), np.zeros((0, 2))
-    before = 0
+    boxes, before = np.zeros((0, 4)), 0
     for frame, here in zip(frames, marks, strict=True):
         gap = frame - before
         now = np.array([mark.box_xyxy for mark in here], np.float64).reshape(-1, 4)
-        costs = _costs(boxes + np.tile(speeds * gap, 2), now)
+        costs = _costs(boxes + np.tile(_speeds(last, boxes, gap) * gap, 2), now)
         if last and here:
             _weigh(costs, [chain[-1][1] for chain in last], here, near=gap <= max_gap)
         rows, columns = _assign(costs)
-        speeds = np.zeros((len(here), 2))
-        speeds[columns] = (_centres(now[columns]) - _centres(boxes[rows])) / gap
         going_on = {int(column): last[row] for row, column in zip(rows, columns, strict=True)}
         last = [going_on.get(number, []) for number in range(len(here))]
         for chain, mark in zip(last, here, strict=True):
@@ -99,6 +103,27 @@ def link(frames: Sequence[int], marks: Sequence[Sequence[Mark]], max_gap: float)
         boxes, before = now, frame
     positions = {frame: position for position, frame in enumerate(frames)}
     return [_track(chain, frames, positions) for chain in chains]
+
+
+def _speeds(
+    chains: Sequence[list[Place]], boxes_xyxy: NDArray[np.float64], gap: int
+) -> NDArray[np.float64]:
+    """Pixels per frame (N, 2) of chains that end in N boxes.
+
+    Measured over a part of the gap ahead (`SPEED_SPAN`), where a chain is that old: over a long
+    gap, the jitter between the last two frames would throw an object far off.
+    """
+    past = [_past(chain, gap) for chain in chains]
+    then = np.array([mark.box_xyxy for _, mark in past], np.float64).reshape(-1, 4)
+    spans = [max(1, chain[-1][0] - frame) for chain, (frame, _) in zip(chains, past, strict=True)]
+    speeds: NDArray[np.float64] = _centres(boxes_xyxy) - _centres(then)
+    return speeds / np.array(spans, np.float64).reshape(-1, 1)
+
+
+def _past(chain: list[Place], gap: int) -> Place:
+    """The place of a chain that its speed is measured from; its first if it is too young."""
+    end = chain[-1][0] - gap / SPEED_SPAN
+    return next((place for place in reversed(chain) if place[0] <= end), chain[0])
 
 
 def _centres(boxes_xyxy: NDArray[np.float64]) -> NDArray[np.float64]:
