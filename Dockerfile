@@ -77,7 +77,11 @@ LABEL org.opencontainers.image.title="prelabel" \
       org.prelabel.variant="$VARIANT"
 
 # HOME and USER: a user without a name (`docker run -u`) has neither, and libraries ask for both.
+# MALLOC_ARENA_MAX: glibc gives each thread memory of its own and seldom takes it back. With two
+# such pools a server takes less after `prelabel bench memory --images 2000` (two runs each in turn:
+# 330 and 336 MB instead of 389 and 385) and is no slower.
 ENV PATH=/opt/prelabel/bin:$PATH \
+    MALLOC_ARENA_MAX=2 \
     PYTHONUNBUFFERED=1 \
     PYTHONDONTWRITEBYTECODE=1 \
     HOME=/tmp \

@@ -11,13 +11,11 @@ from prelabel.errors import (
     MissingPackage,
     ModelError,
     PrelabelError,
-    TaskError,
 )
 from prelabel.gathering import Access, Studio
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Prediction, predict_tasks
 from prelabel.plan import Predictors, make_plan
-from prelabel.predictors.artifacts import ArtifactDetector
 from prelabel.runtime.deadline import Deadline
 from prelabel.types import Detections, Image, Poses
 
@@ -175,22 +173,6 @@ def test_a_predictor_that_cannot_be_loaded_is_the_reason_of_every_task(fetchers)
 
     outcomes = run([task(1, "a.png"), task(2, "b.png")], Missing(), fetchers)
     assert [type(outcomes[n]) for n in range(2)] == [MissingPackage, MissingPackage]
-
-
-def test_a_predictor_that_knows_none_of_the_labels_says_so_instead_of_finding_nothing(fetchers):
-    outcomes = run([task(1, "a.png"), task(2, "b.png")], ArtifactDetector(), fetchers)
-    assert [type(outcome) for outcome in outcomes.values()] == [TaskError, TaskError]
-    assert "no label names one" in str(outcomes[0])
-
-
-def test_a_predictor_that_knows_none_of_the_labels_does_not_keep_poses_back(fetchers):
-    config = CONFIG.replace(
-        "</View>",
-        '<KeyPointLabels name="k" toName="image"><Label value="nose"/></KeyPointLabels></View>',
-    )
-    people = Seeing(Poses.none(133, "s"))
-    outcomes = run([task(1, "a.png")], ArtifactDetector(), fetchers, config=config, poses=people)
-    assert isinstance(outcomes[0], Prediction)
 
 
 def test_whether_neighbours_are_wanted_is_asked_after_loading(fetchers):

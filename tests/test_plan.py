@@ -11,6 +11,7 @@ from prelabel.errors import InvalidRequest
 from prelabel.labelstudio.config import normalised
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.plan import NO_PREDICTOR, PERSON_WORDS, PoseStep, Predictors, make_plan
+from prelabel.predictors.artifacts import ArtifactDetector
 
 
 class Named:
@@ -51,6 +52,16 @@ def test_an_empty_config_has_no_steps_and_says_so():
 def test_a_config_that_is_not_xml_is_refused():
     with pytest.raises(InvalidRequest):
         make_plan("<View", predictors())
+
+
+@pytest.mark.parametrize(("label", "knows"), [("Car", False), ("body_distortion", True)])
+def test_a_predictor_that_knows_none_of_the_labels_is_warned_of(label, knows):
+    inside = boxes(label, name="b")
+    found = plan(inside, ArtifactDetector())
+    assert [warning.partition(";")[0] for warning in found.warnings] == (
+        [] if knows else ["b: opencv-fallback finds distortions only, and no label names one"]
+    )
+    assert plan(inside).warnings == ()
 
 
 def test_the_shipped_config_is_filled_with_boxes_and_parts_under_the_plain_name():

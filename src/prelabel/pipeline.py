@@ -20,7 +20,7 @@ from prelabel.labelstudio.regions.marks import kept
 from prelabel.labelstudio.regions.write import Page, mean_score
 from prelabel.labelstudio.tasks import Task
 from prelabel.plan import Plan
-from prelabel.predictors.base import Answer, why_blind
+from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import named_by_parts
 from prelabel.predictors.pose_parts import parts_of
 from prelabel.recall import Recall, Recalled
@@ -78,7 +78,6 @@ def predict_tasks(
     known = tasks if isinstance(tasks, Sequence) else ()
     gatherer = Gatherer(plan, studio, access, known, deadline)
     recall = Recall(plan, known)
-    blind = _why_blind(plan)
     waiting = enumerate(tasks)
     loading: dict[Future[Pages], _Recalled] = {}
     loaded: list[_Gathered] = []
@@ -88,11 +87,11 @@ def predict_tasks(
             taken = _take(waiting, studio.ahead - len(loading) - len(loaded))
             for index, task in taken:
                 one = _Recalled(index, task, recall.of(task))
-                outcome = _without_images(one, recall, plan, blind)
-                if outcome is None:
+                drawn = recall.drawn(one.recalled)
+                if drawn is None:
                     loading[studio.fetchers.submit(gatherer.pages, index, task)] = one
-                else:
-                    yield index, outcome
+                else:  # nobody knows better than those who annotated it
+                    yield index, _annotated(drawn, plan)
             if not taken and not loading and not loaded:
                 return
             gatherer.hurry(is_empty_handed=not loaded)
@@ -140,14 +139,6 @@ def _arrived(
             yield one, error
         except Exception as error:  # noqa: BLE001 - a defect is logged; the others go on
             yield one, named(str(one.task), error)
-
-
-def _without_images(one: _Recalled, recall: Recall, plan: Plan, blind: str) -> Outcome | None:
-    """The outcome of a task at whose images nobody needs to look; None where a model does."""
-    drawn = recall.drawn(one.recalled)
-    if drawn is not None:  # nobody knows better than those who annotated it
-        return _annotated(drawn, plan)
-    return _cannot_be_found(one.task, blind) if blind and not one.recalled else None
 
 
 def _annotated(drawn: Sequence[bytes], plan: Plan) -> Prediction:
@@ -199,12 +190,6 @@ def _load_predictors(plan: Plan) -> PrelabelError | None:
         except OperatorError as error:
             return error
     return None
-
-
-def _why_blind(plan: Plan) -> str:
-    """Why no model of a plan can find anything of what is asked; "" where one may."""
-    reasons = [why_blind(step.predictor, step.ask) for step in plan.steps]
-    return reasons[0] if all(reasons) else ""
 
 
 def _answer(step: Step, images: Sequence[Image]) -> Answer:
@@ -300,12 +285,6 @@ def _without_model(task: Task, plan: Plan) -> Outcome:
     result = [region for regions in learnt for region in regions]
     scores = [region["score"] for region in result if "score" in region]
     return _checked(Prediction(result, mean_score(scores), plan.model_version), plan)
-
-
-def _cannot_be_found(task: Task, reason: str) -> TaskError:
-    return TaskError(
-        str(task), reason, "Install Grounding DINO, or see /health for why it does not answer."
-    )
 
 
 def _nothing_to_fill(task: Task) -> TaskError:

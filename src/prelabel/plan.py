@@ -16,7 +16,7 @@ from prelabel.labelstudio.regions.write import (
     PersonBox,
 )
 from prelabel.learning.sequence import Learned
-from prelabel.predictors.base import Predictor
+from prelabel.predictors.base import Predictor, why_blind
 from prelabel.predictors.registry import fingerprint
 from prelabel.runtime.batcher import at
 from prelabel.runtime.callers import Caller
@@ -27,6 +27,8 @@ NO_PREDICTOR = "no-predictor"
 """The model version of a project that has nothing prelabel can fill."""
 
 _MIN_PART_CHOICES = 2
+
+_SEE_WORDS = "install Grounding DINO, or see /health for why it does not answer"
 
 PERSON_WORDS = frozenset({"person", "people", "human", "man", "woman", "pose"})
 """Labels of a rectangle that holds a person's keypoints."""
@@ -196,6 +198,8 @@ def _box_steps(
                 ask = Ask(phrases_of(fresh), _min_score(control, "model_score_threshold", warnings))
                 choice = _part_choice(config, control)
                 choices = _choices(config, control)
+                if blind := why_blind(predictor, ask):
+                    warnings.append(f"{control.name}: {blind}; {_SEE_WORDS}")
                 steps.append(BoxStep(predictor, ask, image, control, choice, choices))
     return steps
 

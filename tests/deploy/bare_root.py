@@ -36,10 +36,10 @@ def require():
         ("debootstrap", "debootstrap"), ("unshare", "util-linux"), ("setpriv", "util-linux"),
         ("chroot", "coreutils"),
     ):  # fmt: skip
-        if _program(program) is None:
+        if path_of(program) is None:
             pytest.skip(f"no {program}; install Debian's {package}")
     tried = subprocess.run(
-        [*_namespaces(), "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
+        [*namespaces(), "mount", "-t", "tmpfs", "none", "/mnt"], capture_output=True, check=False
     )
     if tried.returncode:
         pytest.skip(f"no mounts in a namespace of one's own: {tried.stderr.decode().strip()}")
@@ -51,8 +51,14 @@ def debian(folder: Path, mirror: str) -> Path:
         urllib.request.urlopen(f"{mirror}/dists/{RELEASE}/InRelease", timeout=20).close()
     except OSError as error:
         pytest.skip(f"no Debian mirror at {mirror}: {error}; set PRELABEL_TEST_DEBIAN")
-    program = _program("debootstrap")
-    command = [program, "--variant=minbase", f"--include={PACKAGES}", RELEASE, folder, mirror]
+    command = [
+        path_of("debootstrap"),
+        "--variant=minbase",
+        f"--include={PACKAGES}",
+        RELEASE,
+        folder,
+        mirror,
+    ]
     made = subprocess.run(command, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stdout[-2000:] + made.stderr[-2000:]
     shutil.rmtree(folder / "var/cache/apt/archives")
@@ -92,7 +98,7 @@ class Program:
         """The running program: a `subprocess.Popen` whose only child is it, as process 1."""
         self._make_mount_points()
         # Whoever started it may be killed; then it is, and with it all of its namespace.
-        command = [_program("setpriv"), "--pdeathsig", "KILL", *_namespaces()]
+        command = [path_of("setpriv"), "--pdeathsig", "KILL", *namespaces()]
         command += ["--net"] if self.alone else []
         return subprocess.Popen([*command, "/bin/sh", "-euc", self._script()], **how)
 
@@ -142,7 +148,7 @@ class Program:
             privileges += ["--no-new-privs", "--bounding-set=-all", "--inh-caps=-all"]
         variables = [f"{name}={value}" for name, value in self.environment.items()]
         begin = ["/usr/bin/env", "-i", "-C", self.folder, *variables]
-        return [_program("chroot"), root, *privileges, *begin, *self.words]
+        return [path_of("chroot"), root, *privileges, *begin, *self.words]
 
     def _make_mount_points(self):
         for place, source in self.mounts.items():
@@ -156,17 +162,19 @@ class Program:
                 point.touch()
 
 
+def namespaces() -> list[str]:
+    """Words before a command that give it mounts and process ids of its own, which end with it."""
+    return [
+        path_of("unshare"), "--mount", "--propagation", "private", "--pid", "--fork",
+        "--kill-child",
+    ]  # fmt: skip
+
+
 def names() -> dict[str, Path]:
     """What a program needs to find other machines by name, as a container engine gives it."""
     return {place: Path(place).resolve() for place in SEES_NAMES if Path(place).exists()}
 
 
-def _namespaces():
-    return [
-        _program("unshare"), "--mount", "--propagation", "private", "--pid", "--fork",
-        "--kill-child",
-    ]  # fmt: skip
-
-
-def _program(name):
+def path_of(name: str) -> str | None:
+    """Where a program is; some PATHs lack the folders of root's."""
     return shutil.which(name) or shutil.which(name, path="/usr/sbin:/sbin:/usr/bin:/bin")

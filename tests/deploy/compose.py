@@ -44,6 +44,12 @@ def _is_it(command):
     return new and _run([*command, "no-such-command"]).returncode != 0
 
 
+def environment_of_docker(home):
+    """Variables for Docker's programs: another home, and the plugins of this one."""
+    plugins = os.environ.get("DOCKER_CONFIG", str(Path.home() / ".docker"))
+    return {"PATH": os.environ["PATH"], "HOME": str(home), "DOCKER_CONFIG": plugins}
+
+
 def _run(command):
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
@@ -76,7 +82,7 @@ def config(folder, *names, environment=None, code=0):
     for name in names:
         command = [*command, "--file", name]
     done = subprocess.run(
-        [*command, "config"], cwd=folder, env={"PATH": os.environ["PATH"], "HOME": str(folder)},
+        [*command, "config"], cwd=folder, env=environment_of_docker(folder),
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == code, done.stderr

@@ -1,4 +1,4 @@
-"""Builds the image's stages in bare roots, by the Dockerfile's own instructions."""
+"""The image as a root: an engine's, or built in bare roots by the Dockerfile's instructions."""
 
 import ast
 import json
@@ -51,6 +51,21 @@ class Stage:
         how.setdefault("user", self.user)
         how.setdefault("folder", self.folder)
         return bare_root.Program(self.root, list(words), **how)
+
+
+def built_by(machine, name: str, folder: Path) -> Stage:
+    """An image that an engine has, as a root in a folder."""
+    folder.mkdir()
+    config = machine.export_image(name, folder)
+    user, _, group = config["User"].partition(":")
+    return Stage(
+        folder,
+        environment=dict(one.split("=", 1) for one in config["Env"]),
+        folder=config["WorkingDir"],
+        user=(int(user), int(group)),
+        command=config["Cmd"],
+        health=config["Healthcheck"]["Test"][1:],
+    )
 
 
 class Build:
@@ -153,7 +168,7 @@ class Build:
                 mounts[target] = self._folder / "cache"
                 mounts[target].mkdir(exist_ok=True)
             elif (kind, options["id"]) == ("secret", "pip"):
-                mounts |= _of_pip(self._folder / "pip.conf", target)
+                mounts |= of_pip(self._folder / "pip.conf", target)
             read_only |= {target} if kind != "cache" else set()
         stage.program(
             ["/bin/sh", "-c", one.text],
@@ -171,8 +186,8 @@ def _copy(folder, to):
     subprocess.run(["cp", "-al", "--no-target-directory", folder, to], check=True)
 
 
-def _of_pip(file, target):
-    """Mounts that give pip in a root the configuration of pip out here, local indexes too."""
+def pip_settings() -> dict[str, str]:
+    """How pip is configured out here, by the names of its options."""
     listed = subprocess.run(
         [sys.executable, "-m", "pip", "config", "list"], capture_output=True, text=True, check=True
     )
@@ -180,6 +195,12 @@ def _of_pip(file, target):
     for line in listed.stdout.splitlines():  # global.index-url='…', then :env:.index-url='…'
         name, _, value = line.partition("=")
         settings[name.rpartition(".")[2]] = ast.literal_eval(value)
+    return settings
+
+
+def of_pip(file, target):
+    """Mounts that give pip in a root the configuration of pip out here, local indexes too."""
+    settings = pip_settings()
     mounts = {target: file}
     lines = [f"{name} = {value}" for name, value in settings.items() if "\n" not in value]
     file.write_text("\n".join(["[global]", *lines, ""]))

@@ -19,8 +19,8 @@ from prelabel.settings import Settings, known_names
 from . import dockerfile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-FOREIGN = ("PYTHON", "PIP_", "HF_", "PATH", "HOME", "USER")
-"""Names of Python, pip, the hub's client and the system, or how they begin."""
+FOREIGN = ("PYTHON", "PIP_", "HF_", "MALLOC_", "PATH", "HOME", "USER")
+"""Names of Python, pip, the hub's client, the C library and the system, or how they begin."""
 BUILDS_BY = {"PYTHON_IMAGE", "VARIANT", "EXTRAS", "TORCH_VERSION", "TORCH_INDEX", "REVISION"}
 EXPORTED_ONLY = {"LABEL_STUDIO_EXECUTABLE"}
 

@@ -1,8 +1,10 @@
-"""The image as it is built and run: by the Dockerfile's own steps, in bare Debian roots.
+"""The image as it is run: process 1, its user, volumes, read-only.
 
-A container engine is not needed, and is not what is tested: its part (layers, caches, volumes,
-namespaces) is played by tests/deploy/{image,container}.py. Debian's Python 3.11 stands for the
-official slim Python image.
+Its files are those that a container engine built from the Dockerfile, on a bare Debian root made by
+debootstrap. Where no engine can be started, tests/deploy/image.py goes through the Dockerfile's
+steps itself, in such roots. An engine's other part (volumes, namespaces) is played by
+tests/deploy/container.py, which sees more than an engine shows; tests/deploy/test_engine.py has a
+real one. Debian's Python 3.11 stands for the official slim Python image.
 """
 
 import base64

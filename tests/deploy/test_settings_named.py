@@ -21,6 +21,7 @@ FOREIGN = {
     "DEBIAN_FRONTEND": "Debian's apt",
     "PYTHON": "Python",
     "PIP_": "pip",
+    "MALLOC_ARENA_MAX": "the C library: in how many pools it keeps memory",
     "HF_HOME": "Hugging Face's libraries: where weights are kept",
     "LABEL_STUDIO_EXECUTABLE": "`prelabel studio`, which reads it where it looks for the program",
     # Services beside ours

@@ -1,7 +1,8 @@
 """Walks through the pages for people who run prelabel for others, as far as one machine goes.
 
 PostgreSQL, Redis, certificates and passwords are real. A command for a container engine or a
-cluster has the command inside run here; what the engine is told, tests/docs/test_engines.py checks.
+cluster has the command inside run here; what the engine is told, tests/docs/test_engines.py checks,
+and tests/deploy types the commands of docs/containers.md for a real one.
 """
 
 import json

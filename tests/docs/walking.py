@@ -18,7 +18,7 @@ NOTES = {
         "not_run": "without containers, and so walked by itself"
     },
     ("docs/containers.md", "docker compose -f docker-compose.prod.yml cp"): {
-        "not_run": "needs nginx with a certificate; tests/e2e/test_tls_deployment.py has both"
+        "not_run": "needs containers; tests/deploy/test_compose_up_team.py types it"
     },
     ("docs/containers.md", "docker run --rm -v prelabel-models"): {
         "not_run": "fetches the weights of RTMLib and Grounding DINO"

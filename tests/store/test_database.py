@@ -4,7 +4,7 @@ import errno
 import os
 
 import pytest
-from sqlalchemy import text
+from sqlalchemy import make_url, text
 
 from prelabel.errors import SettingsError
 from prelabel.store import database
@@ -57,3 +57,18 @@ def test_a_database_says_once_how_it_is_laid_out(tmp_path):
         with opened.begin() as connection:
             assert list(connection.scalars(text("SELECT number FROM layout"))) == [LAYOUT]
         opened.dispose()
+
+
+def test_a_database_that_knows_no_encoding_is_read_and_written(postgres, tmp_path):
+    psycopg = pytest.importorskip("psycopg", reason="pip install 'prelabel[scale]'")
+    address = make_url(postgres).set(query={}, drivername="postgresql")
+    with psycopg.connect(address.render_as_string(), autocommit=True) as connection:
+        connection.execute(
+            "CREATE DATABASE plain ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0"
+        )
+        plain = address.set(drivername="postgresql+psycopg", database="plain")
+        opened = open_database(plain.render_as_string(), tmp_path)
+        with opened.connect() as reader:
+            assert reader.execute(text("SELECT 'Käse'")).scalar() == "Käse"
+        opened.dispose()
+        connection.execute("DROP DATABASE plain")

@@ -121,7 +121,10 @@ def _check_layout(connection: Connection) -> None:
 def _options(address: str) -> dict[str, Any]:
     if make_url(address).get_backend_name() == "sqlite":
         return {"connect_args": {"timeout": _BUSY_S}}
-    return {"pool_pre_ping": True, "connect_args": {"connect_timeout": 5}}
+    given: dict[str, Any] = {"connect_timeout": 5}
+    if make_url(address).get_driver_name() == "psycopg":
+        given["client_encoding"] = "utf8"  # of a SQL_ASCII database it gives bytes otherwise
+    return {"pool_pre_ping": True, "connect_args": given}
 
 
 def _prepare_sqlite(connection: Any, _record: object) -> None:
