@@ -301,7 +301,11 @@ def test_an_image_that_kills_its_workers_is_given_up_and_costs_no_other_task_its
         job = table.claim("me", (KIND,), 60)
         result = Backfill(means)(job, lambda progress, message: None)
     assert result["failed"] == 1
-    assert f"task {ids[25]}: it was being predicted, and its worker" in result["reasons"][0]
+    assert result["reasons"][0].startswith(
+        f"task {ids[25]}: it was being predicted, and its worker"
+    )
+    assert "Look at its image, and into the log of the worker." in result["reasons"][0]
+    assert 0 <= result["seconds"] < 600
     assert fake.holding("finder") == dict.fromkeys(set(ids) - {ids[25]}, 1)
     assert 3 <= len(deaths) <= 4
 
@@ -314,7 +318,8 @@ def test_workers_that_always_die_end_the_job_with_a_reason(
     finder.before = lambda image: die()
     with mortal_workers(replace(means, predictors=Predictors(finder, finder))):
         job = table.claim("me", (KIND,), 60)
-        with pytest.raises(PrelabelError, match="3 tasks were given up"):
+        enough = "3 tasks were given up.*Look whether they have enough memory, then retrieve"
+        with pytest.raises(PrelabelError, match=enough):
             Backfill(means)(job, lambda progress, message: None)
     assert table.parts(job) == []
 

@@ -211,7 +211,9 @@ def test_a_defect_fails_its_job_and_the_next_is_done(table, run, work, defect):
         assert ended(table, job).status == "done"
     failed = table.get(defective.id)
     assert failed.status == "failed"
-    assert f"met a defect of prelabel ({defect})" in failed.message
+    assert failed.message.endswith(
+        f"met a defect of prelabel ({defect}). Please report what the log says of it."
+    )
     assert [entry["job"] for entry in logs if entry["event"] == "defect"] == [defective.id]
 
 
@@ -233,7 +235,8 @@ def test_a_job_that_another_process_cancels_stops_at_its_next_report(
     Jobs(elsewhere).cancel(job.id)
     elsewhere.dispose()
     assert stopped.wait(5)
-    assert table.get(job.id).status == "cancelled"
+    cancelled = table.get(job.id)
+    assert (cancelled.status, cancelled.message) == ("cancelled", "was cancelled")
 
 
 def test_stopping_hands_the_job_back_and_another_runner_does_it(table, run):
@@ -297,9 +300,9 @@ def test_a_database_that_is_away_is_waited_for_and_told_once(engine, run):
         run(lambda job, report: {}, jobs)
         until(lambda: logs)
         time.sleep(0.2)
-        assert [(entry["event"], entry["thing"]) for entry in logs] == [
-            ("jobs wait", "the database")
-        ]
+        (said,) = logs
+        assert (said["event"], said["thing"]) == ("jobs wait", "the database")
+        assert said["reason"].startswith("the database: ")
         jobs.away = False
         assert ended(jobs, job).status == "done"
     assert "jobs go on" in [entry["event"] for entry in logs]

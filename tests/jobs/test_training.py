@@ -52,6 +52,8 @@ def test_what_was_annotated_is_learnt_and_answers(training, versions, car):
     expected = car(7)["value"]["x"] / 100 * 640
     assert carried.mark.box_xyxy[0] == pytest.approx(expected, abs=2)
     assert active.report["figures"] == outcome["figures"] != {}
+    assert 0 <= outcome["seconds"] < 600
+    assert round(outcome["seconds"], 2) == outcome["seconds"]
     assert json.loads(json.dumps(outcome)) == outcome
 
 
@@ -59,6 +61,7 @@ def test_learning_the_same_again_changes_nothing(training, versions):
     figures = training.train(PROJECT, silent)["figures"]
     again = training.train(PROJECT, silent)
     assert (again["status"], again["version"], again["figures"]) == ("unchanged", 1, figures)
+    assert again["message"] == "Nothing was annotated or changed since version 1."
     assert len(versions.history(SCOPE)) == 1
 
 
@@ -101,7 +104,11 @@ def test_what_people_changed_is_shown_on_its_own_frame_where_it_teaches_nothing(
     assert showing.at(deleted) is None
     (mark,) = showing.at(frame_key({}, moved["data"]["image"])).carried
     assert mark.mark.box_xyxy[0] == pytest.approx(0.7 * 640)
-    assert [r.report["status"] for r in versions.history(SCOPE)] == ["kept-old"] * 2 + ["trained"]
+    today, worse, first = [row.report for row in versions.history(SCOPE)]
+    assert [r["status"] for r in (today, worse, first)] == ["kept-old", "kept-old", "trained"]
+    assert today["message"] == "The tracks of version 1, and what people drew since."
+    assert today["figures"] == first["figures"]
+    assert (today["version"], worse["version"]) == (None, None)
 
 
 def test_a_sequence_without_annotations_is_forgotten(training, studio, versions):
@@ -162,8 +169,12 @@ def test_tasks_and_config_that_came_with_the_request_need_no_login(versions, stu
 )
 def test_without_a_login_the_next_step_is_said(versions, request_):
     training = Training(versions, None, "", options=Options(), default_box_pct=(6.0, 10.0))
-    with pytest.raises(SettingsError, match="Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY"):
+    with pytest.raises(SettingsError) as raised:
         training.train(request_, silent)
+    assert str(raised.value) == (
+        "project 7: what to learn did not come with the request, and cannot be fetched without a "
+        "login. Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY where prelabel runs, and train again."
+    )
 
 
 def test_a_label_config_that_does_not_parse_is_said(training, studio):
@@ -213,7 +224,9 @@ def test_a_version_that_cannot_be_read_is_replaced(training, versions, engine):
     versions.add(SCOPE, b"damaged", "digest", {}, activate=True)
     with capture_logs() as logs:
         assert training.train(PROJECT, silent)["version"] == 2
-    assert [entry["event"] for entry in logs] == ["learnt version cannot be read"]
+    (said,) = logs
+    assert (said["event"], said["version"]) == ("learnt version cannot be read", 1)
+    assert said["reason"] not in ("", "None")
 
 
 def test_whoever_answers_is_told_of_a_new_version_only(versions, studio):
