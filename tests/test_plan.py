@@ -49,6 +49,13 @@ def test_an_empty_config_has_no_steps_and_says_so():
     assert "nothing to fill" in empty.warnings[0]
 
 
+def test_labels_beside_a_rectangle_are_told_what_they_can_become():
+    beside = '<Labels name="l" toName="image"><Label value="a"/></Labels>'
+    made = plan(f'{beside}<Rectangle name="r" toName="image"/>')
+    assert made.model_version == NO_PREDICTOR
+    assert "become one RectangleLabels" in made.warnings[1]
+
+
 def test_a_config_that_is_not_xml_is_refused():
     with pytest.raises(InvalidRequest):
         make_plan("<View", predictors())

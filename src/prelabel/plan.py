@@ -149,6 +149,8 @@ def make_plan(label_config: str, predictors: Predictors) -> Plan:
             "nothing to fill: prelabel fills RectangleLabels and KeyPointLabels on an Image, and "
             "VideoRectangle on a Video"
         )
+        if any(control.tag == "Labels" for control in config.controls):
+            warnings.append("Labels with a Rectangle beside them become one RectangleLabels")
     if steps and videos:
         warnings.append("a Video beside an Image is not filled")
     wishes = tuple(step.wish for step in steps if step.wish)
