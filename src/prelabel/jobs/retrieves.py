@@ -110,12 +110,12 @@ class Retrieves:
         ledger = self._ledger(scope)
         ledger.fail([_failed(task, error) for task, error in failed if not goes_on(error)])
         ledger.put_off(_ids(late))
-        stored_in_s = _STORES_AFTER_S + len(done) / _STORES_PER_S
-        answered = ledger.answered(_ids(done), time.time() + stored_in_s)
+        wait_s = stored_in_s(len(done))
+        answered = ledger.answered(_ids(done), time.time() + wait_s)
         if late:
             self._submit(scope, 0.0)
         elif done:
-            self._submit(scope, stored_in_s)
+            self._submit(scope, wait_s)
         return answered
 
     def abandon(self, scope: Scope, found: Answered) -> None:
@@ -183,6 +183,11 @@ def submit(
     """
     payload = b"" if doubles_until is None else f"{doubles_until:.0f}".encode()
     jobs.submit(KIND, f"{url}#{project}", payload=payload, delay_s=delay_s)
+
+
+def stored_in_s(answered: int) -> float:
+    """How long after an answer Label Studio has stored so many predictions of it, seconds."""
+    return _STORES_AFTER_S + answered / _STORES_PER_S
 
 
 def project_of(job: Job) -> int:

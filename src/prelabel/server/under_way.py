@@ -13,10 +13,7 @@ from itertools import count
 from math import ceil
 from threading import Lock
 
-from prelabel.jobs.retrieves import Scope
-
-_STORES_AFTER_S, _STORES_PER_S = 15.0, 10.0
-"""As in the ledger: Label Studio stored 19 predictions of an answer in a second."""
+from prelabel.jobs.retrieves import Scope, stored_in_s
 
 _SHOWS_AFTER_S, _SHOWS_PER_S = 0.5, 20.0
 _LONGEST_FOR_A_PERSON_S = 10.0
@@ -225,7 +222,7 @@ def _stored_in_s(holder: Claim, claim: Claim | None) -> float:
         return _STORES_ONE_IN_S if claim.is_single else reading_s
     if claim and claim.is_single:
         return min(_SHOWS_AFTER_S + answered / _SHOWS_PER_S, _LONGEST_FOR_A_PERSON_S)
-    return _STORES_AFTER_S + answered / _STORES_PER_S
+    return stored_in_s(answered)
 
 
 def _kept_s(claim: Claim) -> float:
