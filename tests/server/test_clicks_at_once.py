@@ -121,8 +121,8 @@ def test_a_click_soon_after_an_answer_is_not_answered_again_and_says_when_it_wou
 
 
 def test_a_click_after_that_is_answered_in_full(client, monkeypatch):
-    monkeypatch.setattr(under_way, "_STORES_AFTER_S", 0.0)
-    monkeypatch.setattr(under_way, "_STORES_PER_S", 1000.0)
+    monkeypatch.setattr("prelabel.jobs.retrieves._STORES_AFTER_S", 0.0)
+    monkeypatch.setattr("prelabel.jobs.retrieves._STORES_PER_S", 1000.0)
     assert given(click(client)) == [1] * len(TASKS)
     until(lambda: given(click(client)) == [1] * len(TASKS))
 

@@ -239,5 +239,7 @@ def test_of_many_threads_each_task_is_answered_by_one(under_way):
     with ThreadPoolExecutor(8) as threads:
         answered = [task for tasks in threads.map(one, range(400)) for task in tasks]
     assert sorted(answered) == sorted(set(answered))
-    assert len(answered) == 200
-    assert begin(under_way, SCOPE, range(200)).theirs == set()
+    assert len(answered) > 100
+    left = begin(under_way, SCOPE, range(200))
+    assert left.mine == set(range(200)) - set(answered)
+    assert left.theirs == set()
