@@ -1,10 +1,13 @@
 """Fixtures that every room's tests may use."""
 
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import stamina
+import structlog
 
 from .services.fixtures import (  # noqa: F401 - named here, so that every test may use them
     nginx,
@@ -29,6 +32,24 @@ def data_dir(tmp_path_factory) -> Iterator[None]:
         # and whoever sets it runs all tests with it.
         patch.setenv("PREDICTION_STORE_MB", os.environ.get("PREDICTION_STORE_MB", "0"))
         yield
+
+
+@pytest.fixture(autouse=True)
+def logs_as_they_were(monkeypatch) -> Iterator[None]:
+    """How a command sets up logs is gone with its test, as the standard error is that it had."""
+    configure, root = structlog.configure, logging.getLogger()
+    before = root.handlers[:], root.level
+    monkeypatch.setattr(
+        structlog,
+        "configure",
+        lambda **how: configure(**how | {"cache_logger_on_first_use": False}),
+    )
+    yield
+    structlog.reset_defaults()
+    stamina.instrumentation.set_on_retry_hooks(None)
+    for handler in set(root.handlers) - set(before[0]):
+        root.removeHandler(handler)
+    root.setLevel(before[1])
 
 
 @pytest.fixture(scope="session")
