@@ -14,7 +14,7 @@ from prelabel.settings import Settings, known_names
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLICY = REPOSITORY / "SECURITY.md"
 PAGE = REPOSITORY / "docs" / "security.md"
-FOREIGN = {"HTTP_PROXY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"}
+FOREIGN = {"HTTP_PROXY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "REQUESTS_CA_BUNDLE"}
 
 
 def rows(page):
