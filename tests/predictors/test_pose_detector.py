@@ -146,6 +146,11 @@ def test_raw_heads_are_decoded_by_cell_and_stride():
     assert people.scores == pytest.approx([0.9])
 
 
+def test_raw_heads_of_another_layout_are_refused():
+    with pytest.raises(ModelError, match="84 rows for an input of 336 cells"):
+        person_detector.decode([raw_heads(64)], (128, 128), [1.0])
+
+
 def test_raw_heads_tell_a_person_from_a_truck():
     truck = (10, 0.5, 0.5, 1, 1, 1, 0.1, 0.95)
 

@@ -7,6 +7,7 @@ equal to rtmlib 0.0.16 by tests, save that only people come back, with their sco
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -104,11 +105,7 @@ def decode(outputs: Outputs, canvas_hw: tuple[int, int], ratios: Sequence[float]
             for index, ratio in enumerate(ratios)
         ]
     if rows.shape[-1] > BOX_AND_SCORE:
-        boxes, scores = _raw_boxes(rows, canvas_hw)
-        return [
-            _raw_people(boxes[index] / np.float32(ratio), scores[index])
-            for index, ratio in enumerate(ratios)
-        ]
+        return [_raw_people(rows[index], canvas_hw, ratio) for index, ratio in enumerate(ratios)]
     raise ModelError(
         "person detector",
         f"its first output has shape {rows.shape}, not (batch, n, 5) or (batch, n, 5 + classes)",
@@ -172,10 +169,12 @@ def _suppressed_people(rows: Float32Array, classes: NDArray[np.int64], ratio: fl
     return People(rows[:, :4] / np.float32(ratio), np.minimum(rows[:, 4], 1))
 
 
-def _raw_people(boxes_xyxy: Float32Array, scores: Float32Array) -> People:
-    sure = np.argsort(-scores, kind="stable")[:RAW_MAX_BOXES]
-    sure = sure[scores[sure] > RAW_MIN_SCORE]
-    boxes_xyxy, scores = boxes_xyxy[sure], scores[sure]
+def _raw_people(rows: Float32Array, canvas_hw: tuple[int, int], ratio: float) -> People:
+    """People of one image, from the rows (n, 5 + classes) of YOLOX's raw heads."""
+    scores = rows[:, 4] * rows[:, 5]
+    sure = np.flatnonzero(scores > RAW_MIN_SCORE)
+    sure = sure[np.argsort(-scores[sure], kind="stable")][:RAW_MAX_BOXES]
+    boxes_xyxy, scores = _raw_boxes(rows, sure, canvas_hw) / np.float32(ratio), scores[sure]
     # rtmlib counts pixels, so that a box from 3 to 5 is 3 wide: one is added at the far edges.
     keep = non_maximum_suppression(
         boxes_xyxy + np.array([0, 0, 1, 1], np.float32),
@@ -187,18 +186,27 @@ def _raw_people(boxes_xyxy: Float32Array, scores: Float32Array) -> People:
     return People(boxes_xyxy[keep], np.minimum(scores[keep], 1))
 
 
-def _raw_boxes(rows: Float32Array, canvas_hw: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """Boxes (B, n, 4) xyxy in input pixels and person scores (B, n) of YOLOX's raw heads."""
+def _raw_boxes(
+    rows: Float32Array, chosen: NDArray[np.int64], canvas_hw: tuple[int, int]
+) -> Float32Array:
+    """Boxes (N, 4) xyxy in input pixels, of the N chosen rows of YOLOX's raw heads."""
     cells, strides = _grid(canvas_hw)
-    centres = (rows[..., :2] + cells) * strides
+    if len(rows) != len(cells):
+        raise ModelError(
+            "person detector",
+            f"it answers {len(rows)} rows for an input of {len(cells)} cells",
+            "Use an ONNX file of YOLOX with strides of 8, 16 and 32.",
+        )
+    places, strides = rows[chosen, :4], strides[chosen]
+    centres = (places[:, :2] + cells[chosen]) * strides
     # The exponent of a nonsense size must not overflow; 2 to the 20 is beyond any image.
-    halves = np.exp(np.minimum(rows[..., 2:4], 14)) * strides / 2
-    boxes = np.concatenate([centres - halves, centres + halves], -1).astype(np.float32)
-    return boxes, rows[..., 4] * rows[..., 5]
+    halves = np.exp(np.minimum(places[:, 2:], 14)) * strides / 2
+    return np.concatenate([centres - halves, centres + halves], 1).astype(np.float32)
 
 
+@lru_cache(maxsize=64)
 def _grid(canvas_hw: tuple[int, int]) -> tuple[Float32Array, Float32Array]:
-    """Column and row (n, 2) and stride (n, 1) of each cell of the three heads."""
+    """Column and row (n, 2) and stride (n, 1) of each cell of the three heads; read only."""
     cells, strides = [], []
     for stride in STRIDES:
         height, width = canvas_hw[0] // stride, canvas_hw[1] // stride
