@@ -6,6 +6,7 @@ from prelabel.errors import (
     ImageUnreachable,
     OperatorError,
     PrelabelError,
+    consequence_of,
 )
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome
@@ -15,7 +16,7 @@ ALIKE = 50
 
 _OF_THE_WHOLE = (ImageMissing, ImageRefused, ImageUnreachable)
 """What an address, a login or a setting that all tasks share can be to blame for. An image that is
-damaged, or too large, is so by itself."""
+damaged, or too large, is so by itself; what may pass is tried again, and no reason to end."""
 
 
 class Beginning:
@@ -37,7 +38,7 @@ class Beginning:
         """
         if self._is_over:
             return [(task, outcome)]
-        if not isinstance(outcome, _OF_THE_WHOLE) or not self._is_like_the_others(outcome):
+        if not (isinstance(outcome, _OF_THE_WHOLE) and self._may_be_of_all(outcome)):
             return [*self.end(), (task, outcome)]
         self._held.append((task, outcome))
         if len(self._held) == ALIKE:
@@ -55,8 +56,9 @@ class Beginning:
         held, self._held = self._held, []
         return [*held]
 
-    def _is_like_the_others(self, error: PrelabelError) -> bool:
-        return all(_meaning(error) == _meaning(first) for _, first in self._held[:1])
+    def _may_be_of_all(self, error: PrelabelError) -> bool:
+        lasts = not consequence_of(error).retry
+        return lasts and all(_meaning(error) == _meaning(first) for _, first in self._held[:1])
 
 
 def _meaning(error: PrelabelError) -> tuple[type, str, str]:

@@ -210,8 +210,10 @@ class Service:
     @property
     def state(self) -> Literal["starting", "ok", "hanging", "stopping"]:
         """Whether requests may be sent here; only "ok" says so."""
-        if self._stopping.is_set() or self.hangs:
-            return "stopping" if self._stopping.is_set() else "hanging"
+        if self._stopping.is_set():
+            return "stopping"
+        if self.hangs:
+            return "hanging"
         return "ok" if self._settled.is_set() else "starting"
 
     def health(self) -> dict[str, object]:
