@@ -18,8 +18,9 @@ LABEL_STUDIO_PORT ?= 8080
 BACKEND_PORT ?= 9090
 ARTEFACTS := artefacts
 
-# These wait for other programs most of the time.
-SLOW := e2e or deploy
+# Three lanes at a time: those with a Label Studio or containers wait for other programs mostly.
+PYTEST = $(BIN)/python -m pytest
+LANE := --junitxml=$(ARTEFACTS)/pytest
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -56,13 +57,14 @@ demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 
 test: $(DEV) $(LABEL_STUDIO) lint types
 	@mkdir -p $(ARTEFACTS)
-	@echo "the tests with a Label Studio or an image run beside the others; they are shown at the end"
+	@echo "the tests with a Label Studio, and those with containers, run beside the others: shown at the end"
 	@status=0; \
-	$(BIN)/python -m pytest -m "$(SLOW)" --junitxml=$(ARTEFACTS)/pytest-slow.xml \
-		>$(ARTEFACTS)/pytest-slow.log 2>&1 & slow=$$!; \
-	$(BIN)/python -m pytest -m "not ($(SLOW))" --junitxml=$(ARTEFACTS)/pytest.xml || status=$$?; \
-	wait $$slow || status=$$?; \
-	cat $(ARTEFACTS)/pytest-slow.log; \
+	$(PYTEST) -m "e2e" $(LANE)-e2e.xml >$(ARTEFACTS)/pytest-e2e.log 2>&1 & e2e=$$!; \
+	$(PYTEST) -m "deploy or restarts" $(LANE)-deploy.xml >$(ARTEFACTS)/pytest-deploy.log 2>&1 & deploy=$$!; \
+	$(PYTEST) -m "not (e2e or deploy or restarts)" $(LANE).xml || status=$$?; \
+	wait $$e2e || status=$$?; \
+	wait $$deploy || status=$$?; \
+	cat $(ARTEFACTS)/pytest-e2e.log $(ARTEFACTS)/pytest-deploy.log; \
 	echo "artefacts: logs and screenshots of the tests are in $(ARTEFACTS)/"; \
 	exit $$status
 

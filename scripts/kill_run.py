@@ -20,47 +20,19 @@ import tempfile
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image
 
+from prelabel.benchmarks import paced
+from prelabel.benchmarks.own_studio import USER, own_studio
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.login import login_with_password
-from prelabel.launch import label_studio
-from prelabel.launch.processes import free_port
 
-USER = label_studio.FirstUser("kill@example.com", "a-long-password")
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "prelabel")
-PREDICTOR = '''
-"""A predictor that takes 2 ms and always finds one box, somewhere."""
-import random, time
-import numpy as np
-from prelabel.types import Detections
-
-
-class AlwaysABox:
-    name, fingerprint, wants_neighbours, batch_size = "always-a-box", "", False, 1
-
-    def check(self): ...
-    def load(self): ...
-    def health(self):
-        return {"loaded": True}
-
-    def predict(self, images, ask):
-        time.sleep(0.002 * len(images))
-        box = np.array([[1, 1, 8 + 20 * random.random(), 9]], np.float32)
-        label = ask.phrases[0].label
-        one = Detections(box, np.array([0.5], np.float32), (label,), (None,), self.name)
-        return [one for _ in images]
-
-
-def build(options):
-    return AlwaysABox()
-'''
 
 
 @dataclass
@@ -151,10 +123,15 @@ def main() -> None:
     options = parser.parse_args()
     random.seed(options.seed)
     print(f"method: {options.kills} kill -9, {options.tasks} tasks a project, seed {options.seed}")
-    with tempfile.TemporaryDirectory() as folder, _studio(Path(folder), options) as studio:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        own_studio(Path(folder), options.label_studio) as (url, token),
+        LabelStudio(url, token=token, timeout_s=120) as studio,
+        paced.offered_in(Path(folder)) as offered,
+    ):
         verdicts, kills = [], 0
         while kills < options.kills:
-            trial, task_ids = _new_trial(studio, Path(folder), options.tasks)
+            trial, task_ids = _new_trial(studio, Path(folder), offered, options.tasks)
             while kills < options.kills:
                 kill_after_s = random.uniform(0.5, 8.0)  # noqa: S311 - as above
                 if not trial.kill_at(kill_after_s, while_sending=kills % 2 == 1):
@@ -173,32 +150,9 @@ def main() -> None:
         raise SystemExit(1)
 
 
-@contextmanager
-def _studio(folder: Path, options: argparse.Namespace) -> Iterator[LabelStudio]:
-    program = label_studio.find_executable(options.label_studio)
-    data = folder / "label-studio"
-    data.mkdir()
-    url = f"http://127.0.0.1:{free_port()}"
-    installation = label_studio.Installation(program, data_dir=data, first_user=USER)
-    with installation.start(url, log_path=folder / "label-studio.log") as running:
-        running.wait_until_answers(f"{url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S)
-        token = login_with_password(url, USER.username, USER.password)
-        with LabelStudio(url, token=token, timeout_s=120) as studio:
-            _install_predictor(folder / "predictor")
-            yield studio
-
-
-def _install_predictor(folder: Path) -> None:
-    """Lay the predictor down as an installed package would be."""
-    described = folder / "always_a_box-1.dist-info"
-    described.mkdir(parents=True)
-    (folder / "always_a_box.py").write_text(PREDICTOR)
-    (described / "METADATA").write_text("Metadata-Version: 2.1\nName: always-a-box\nVersion: 1\n")
-    entry = "[prelabel.predictors]\nalways-a-box = always_a_box:build\n"
-    (described / "entry_points.txt").write_text(entry)
-
-
-def _new_trial(studio: LabelStudio, folder: Path, tasks: int) -> tuple[Trial, list[int]]:
+def _new_trial(
+    studio: LabelStudio, folder: Path, offered: dict[str, str], tasks: int
+) -> tuple[Trial, list[int]]:
     pictures = folder / "pictures"
     pictures.mkdir(exist_ok=True)
     drawn = io.BytesIO()
@@ -210,15 +164,13 @@ def _new_trial(studio: LabelStudio, folder: Path, tasks: int) -> tuple[Trial, li
     task_ids = studio.upload_files(project, paths)
     environment = {
         **os.environ,
+        **offered,
         "DATA_DIR": str(folder / f"data-{project}"),
-        "PYTHONPATH": os.pathsep.join(
-            [str(folder / "predictor"), os.environ.get("PYTHONPATH", "")]
-        ),
         "LABEL_STUDIO_URL": studio.url,
         "LABEL_STUDIO_USERNAME": USER.username,
         "LABEL_STUDIO_PASSWORD": USER.password,
         "LABEL_STUDIO_API_KEY": "",
-        "BOXES_PREDICTOR": "always-a-box",
+        "BOXES_PREDICTOR": paced.INSTANT,
         "REQUEST_DELAY_SECONDS": "0",
         "PREDICTION_STORE_MB": "0",  # all pictures are one, and each is to be predicted
     }

@@ -16,21 +16,17 @@ import subprocess
 import sysconfig
 import tempfile
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import httpx2
 from PIL import Image
 
+from prelabel.benchmarks.own_studio import USER, own_studio
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.login import login_with_password
-from prelabel.launch import label_studio
 from prelabel.launch.processes import answers, ending_on_signals, free_port
 
-USER = label_studio.FirstUser("click@example.com", "a-long-password")
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "prelabel")
 _TELL_EVERY_S = 10.0
 PREDICTOR = '''
@@ -170,7 +166,8 @@ def main() -> None:
     with (
         ending_on_signals(),
         tempfile.TemporaryDirectory() as folder,
-        _studio(Path(folder), options) as studio,
+        own_studio(Path(folder), options.label_studio) as (url, token),
+        LabelStudio(url, token=token, timeout_s=3600, attempts=1) as studio,
     ):
         trial, task_ids = _trial(studio, Path(folder), options)
         verdict = _go(trial, task_ids, options)
@@ -208,20 +205,6 @@ def _go(trial: Trial, task_ids: list[int], options: argparse.Namespace) -> dict[
     finally:
         server.terminate()
         server.wait()
-
-
-@contextmanager
-def _studio(folder: Path, options: argparse.Namespace) -> Iterator[LabelStudio]:
-    program = label_studio.find_executable(options.label_studio)
-    data = folder / "label-studio"
-    data.mkdir()
-    url = f"http://127.0.0.1:{free_port()}"
-    installation = label_studio.Installation(program, data_dir=data, first_user=USER)
-    with installation.start(url, log_path=folder / "label-studio.log") as running:
-        running.wait_until_answers(f"{url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S)
-        token = login_with_password(url, USER.username, USER.password)
-        with LabelStudio(url, token=token, timeout_s=3600, attempts=1) as studio:
-            yield studio
 
 
 def _trial(

@@ -30,14 +30,12 @@ from soak_load import HOPELESS, Callers, Seen
 from soak_site import MUST_END_IN_S, Backend, Gateway, Pictures, Vitals, serving
 
 from prelabel.benchmarks import sleeping
+from prelabel.benchmarks.own_studio import own_studio
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.login import login_with_password
 from prelabel.labelstudio_api.session import Json
-from prelabel.launch import label_studio
 from prelabel.launch.processes import ending_on_signals, free_port
 
-USER = label_studio.FirstUser("soak@example.com", "a-long-password")
 KINDS = {"good": 86, "slow": 4, "flaky": 4, "broken": 3, "missing": 3}
 """Percent of tasks by what their image is."""
 
@@ -114,7 +112,7 @@ def _soak(trial: Trial, seconds: float) -> None:
                 return
             due = [at for at in once if share >= at]
             what, act = once.pop(due[0]) if due else (name, fault)
-            print(f"  {60 * share * seconds / 3600:4.1f} min: {what}", flush=True)
+            print(f"  {share * seconds / 60:4.1f} min: {what}", flush=True)
             began = time.time()
             act()
             trial.faults.append((what, began, time.time()))
@@ -307,20 +305,11 @@ def _tell(trial: Trial) -> None:
 
 @contextmanager
 def _trial(folder: Path, options: argparse.Namespace) -> Iterator[Trial]:
-    program = label_studio.find_executable(options.label_studio)
-    (folder / "label-studio").mkdir()
-    url = f"http://127.0.0.1:{free_port()}"
-    installation = label_studio.Installation(
-        program, data_dir=folder / "label-studio", first_user=USER
-    )
-    pictures, gateway = Pictures(), Gateway(url)
     with (
         sleeping.offered_in(folder) as offered,
-        installation.start(url, log_path=folder / "label-studio.log") as running,
-        serving(pictures, gateway),
+        own_studio(folder, options.label_studio) as (url, token),
+        serving(pictures := Pictures(), gateway := Gateway(url)),
     ):
-        running.wait_until_answers(f"{url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S)
-        token = login_with_password(url, USER.username, USER.password)
         environment = {
             **offered,
             "LABEL_STUDIO_URL": gateway.url,

@@ -83,20 +83,20 @@ class Callers:
     @contextmanager
     def asking(self) -> Iterator[None]:
         """All of them meanwhile, each in a thread."""
-        quick = {"User-Agent": "soak"}
-        rows: list[tuple[str, float, Callable[[httpx2.Client], object]]] = [
-            ("health", 0.1, partial(self._ask, "health", "GET", "/health")),
-            ("setup", 0.5, self._set_up),
-            ("metrics", 3.0, partial(self._ask, "metrics", "GET", "/metrics")),
-            ("status page", 4.0, partial(self._ask, "status page", "GET", "/")),
-            ("status", 4.0, partial(self._ask, "status", "GET", "/status")),
-            ("script", 2.0, self._script),
-            ("interactive", 1.0, self._interactive),
+        of_server: list[tuple[float, Callable[[httpx2.Client], object]]] = [
+            (0.1, partial(self._ask, "health", "GET", "/health")),
+            (0.5, self._set_up),
+            (3.0, partial(self._ask, "metrics", "GET", "/metrics")),
+            (4.0, partial(self._ask, "status page", "GET", "/")),
+            (4.0, partial(self._ask, "status", "GET", "/status")),
+            (2.0, self._script),
+            (1.0, self._interactive),
         ]
-        threads = [threading.Thread(target=self._repeat, args=(quick, *row)) for row in rows]
-        for pause_s, act in ((12.0, self._click), (1.5, self._open), (4.0, self._annotate)):
-            threads.append(threading.Thread(target=self._repeat_in_studio, args=(pause_s, act)))
-        threads.append(threading.Thread(target=self._repeat_in_studio, args=(45.0, self._train)))
+        in_studio = [
+            (12.0, self._click), (1.5, self._open), (4.0, self._annotate), (45.0, self._train)
+        ]  # fmt: skip
+        threads = [threading.Thread(target=self._repeat, args=row) for row in of_server]
+        threads += [threading.Thread(target=self._repeat_in_studio, args=row) for row in in_studio]
         for thread in threads:
             thread.start()
         try:
@@ -106,11 +106,9 @@ class Callers:
             for thread in threads:
                 thread.join()
 
-    def _repeat(
-        self, headers: dict[str, str], _who: str, pause_s: float, ask: Callable[..., object]
-    ) -> None:
+    def _repeat(self, pause_s: float, ask: Callable[[httpx2.Client], object]) -> None:
         with httpx2.Client(
-            base_url=self.backend.url, headers=headers, timeout=PATIENCE_S
+            base_url=self.backend.url, headers={"User-Agent": "soak"}, timeout=PATIENCE_S
         ) as client:
             while not self.stop.wait(pause_s):
                 ask(client)

@@ -16,7 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from prelabel.benchmarks.image_server import pictures
+from prelabel.benchmarks.image_server import pictures, unlike_any
 from prelabel.launch.processes import answers
 
 PROGRAM = str(Path(sysconfig.get_path("scripts")) / "prelabel")
@@ -83,10 +83,7 @@ class Pictures(_Server):
             return 404, b"not found"
         if kind == "slow":
             time.sleep(SLOW_S)
-        comment = name.encode()
-        note = b"\xff\xfe" + (len(comment) + 2).to_bytes(2, "big") + comment
-        jpeg = self.files[hash(name) % len(self.files)]
-        whole = jpeg[:2] + note + jpeg[2:]  # so that no two are the same bytes
+        whole = unlike_any(self.files[hash(name) % len(self.files)], name)
         return 200, whole[: len(whole) // 3] if kind == "broken" else whole
 
 

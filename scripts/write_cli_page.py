@@ -3,7 +3,6 @@
 
 import enum
 import inspect
-import sys
 import types
 import typing
 from collections.abc import Callable, Iterator
@@ -124,4 +123,3 @@ def _default(default: object, variable: str | list[str] | None) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(with_sections(PAGE.read_text("utf-8")), "utf-8")
-    sys.exit(0)

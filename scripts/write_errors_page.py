@@ -2,7 +2,6 @@
 """Write the table of errors into docs/errors.md, from the errors themselves."""
 
 import inspect
-import sys
 from pathlib import Path
 
 from prelabel import errors
@@ -53,4 +52,3 @@ def _section(kind: type[PrelabelError], who: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(with_tables(PAGE.read_text("utf-8")), "utf-8")
-    sys.exit(0)

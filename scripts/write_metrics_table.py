@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
 """Write the table of metrics into docs/metrics.md, from the metrics themselves."""
 
-import sys
 from pathlib import Path
 
 from prelabel.media.cache import CacheCounts
@@ -56,4 +55,3 @@ def with_table(page: str) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(with_table(PAGE.read_text("utf-8")), "utf-8")
-    sys.exit(0)

@@ -4,7 +4,6 @@
 All of them into docs/settings.md, the ones that are set most into README.md.
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -72,4 +71,3 @@ if __name__ == "__main__":
     for page_name, page_settings in PAGES.items():
         page_path = REPOSITORY / page_name
         page_path.write_text(with_table(page_path.read_text("utf-8"), page_settings), "utf-8")
-    sys.exit(0)

@@ -58,6 +58,7 @@ def test_an_empty_variable_is_no_variable(monkeypatch):
         ("LABEL_STUDIO_URL", "label-studio:8080"),
         ("RATE_LIMIT", "often"),
         ("SECRET_PATH", "a/b"),
+        ("SECRET_PATH", "/"),
         ("MAX_IMAGE_MEGAPIXELS", "inf"),
         ("PREDICT_DEADLINE_SECONDS", "inf"),
         ("PREDICT_DEADLINE_SECONDS", "nan"),

@@ -38,6 +38,10 @@ class Access:
     password: str | None = None
     label_studio: Origin | None = None
 
+    def reference(self, uri: str, task_id: int | None) -> ImageReference:
+        """The address of an image of a task, with what it may be fetched with."""
+        return ImageReference(uri, task_id, self.login, self.password, self.label_studio)
+
 
 @dataclass(frozen=True, slots=True)
 class Studio:
@@ -127,10 +131,7 @@ class Gatherer:
     def _load(self, task: Task, uri: str) -> Image:
         if self._deadline.passed:  # of a hundred pages, the rest need not be fetched any more
             raise not_reached(task, self._deadline)
-        access = self._access
-        return self._studio.images.load(
-            ImageReference(uri, task.number, access.login, access.password, access.label_studio)
-        )
+        return self._studio.images.load(self._access.reference(uri, task.number))
 
     def _load_if_possible(self, task: Task | None, tag: ImageTag) -> Image | None:
         """A neighbouring frame; without it the image is still worth looking at.

@@ -84,7 +84,7 @@ def predict_tasks(
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     try:
         while not deadline.passed:
-            taken = _take(waiting, studio.ahead - len(loading) - len(loaded))
+            taken = list(islice(waiting, studio.ahead - len(loading) - len(loaded)))
             for index, task in taken:
                 one = _Recalled(index, task, recall.of(task))
                 drawn = recall.drawn(one.recalled)
@@ -268,7 +268,11 @@ def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
 def _without_model(task: Task, plan: Plan) -> Outcome:
     """The outcome of a task at which no model looks: what was learnt of its video."""
     if not plan.videos:
-        return _nothing_to_fill(task)
+        return TaskError(
+            str(task),
+            "its label config has nothing that prelabel fills",
+            "Add RectangleLabels or KeyPointLabels on an Image to the label config.",
+        )
     learned = plan.lesson.learned if plan.lesson else None
     learnt = [
         found
@@ -285,15 +289,3 @@ def _without_model(task: Task, plan: Plan) -> Outcome:
     result = [region for regions in learnt for region in regions]
     scores = [region["score"] for region in result if "score" in region]
     return _checked(Prediction(result, mean_score(scores), plan.model_version), plan)
-
-
-def _nothing_to_fill(task: Task) -> TaskError:
-    return TaskError(
-        str(task),
-        "its label config has nothing that prelabel fills",
-        "Add RectangleLabels or KeyPointLabels on an Image to the label config.",
-    )
-
-
-def _take(waiting: Iterator[tuple[int, Task]], count: int) -> list[tuple[int, Task]]:
-    return list(islice(waiting, max(count, 0)))

@@ -123,7 +123,9 @@ class Plan:
         typed = prompt_texts(results)
         within, at = drawn_places(results)
         steps = (step.typed(typed) if typed else step for step in self.steps)
-        looking = tuple(step.looking(within, at) for step in steps)
+        looking = tuple(
+            replace(step, ask=replace(step.ask, within_xyxy=within, at_xy=at)) for step in steps
+        )
         return replace(self, steps=looking, lesson=None)  # a person asks the model, here and now
 
 

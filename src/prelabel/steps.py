@@ -22,10 +22,6 @@ from prelabel.learning.videos import tracks_through
 from prelabel.predictors.base import Predictor
 from prelabel.types import Ask, Detections, Phrase, Poses
 
-Places = tuple[tuple[float, ...], ...]
-"""Boxes xyxy or points xy in pixels, as `Ask` has them."""
-
-
 _DEFAULT_ASK = Ask(
     tuple(Phrase(text, "body_distortion", part) for part, text in DISTORTION_PROMPTS)
 )
@@ -71,10 +67,6 @@ class BoxStep:
         """The step that looks for what an annotator typed."""
         phrases = phrases_typed(texts, self.control)
         return replace(self, ask=replace(self.ask, phrases=phrases)) if phrases else self
-
-    def looking(self, within_xyxy: Places, at_xy: Places) -> "BoxStep":
-        """The step that looks only where an annotator drew."""
-        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
 
     @property
     def wish(self) -> str:
@@ -127,10 +119,6 @@ class PoseStep:
         """The same step: people are not asked for in words."""
         del texts
         return self
-
-    def looking(self, within_xyxy: Places, at_xy: Places) -> "PoseStep":
-        """The step that looks only where an annotator drew."""
-        return replace(self, ask=replace(self.ask, within_xyxy=within_xyxy, at_xy=at_xy))
 
     @property
     def wish(self) -> str:

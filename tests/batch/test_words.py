@@ -12,10 +12,6 @@ def test_what_is_counted_is_named_in_its_number(number, words):
     assert counted(number, "task") == words
 
 
-def test_an_odd_plural_can_be_given():
-    assert counted(2, "box", "boxes") == "2 boxes"
-
-
 @pytest.mark.parametrize(
     ("seconds", "words"),
     [

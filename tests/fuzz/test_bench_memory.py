@@ -1,14 +1,14 @@
 """`prelabel bench memory`: different images through a real server, and its verdict."""
 
-from prelabel.benchmarks.image_server import pictures
-from prelabel.benchmarks.memory import Sample, _told, _unlike_any, memory
+from prelabel.benchmarks.image_server import pictures, unlike_any
+from prelabel.benchmarks.memory import Sample, _told, memory
 from prelabel.media.decode import decode
 from prelabel.media.limits import Limits
 
 
 def test_the_pictures_are_different_files_that_can_be_decoded():
     jpeg = pictures(120, 90)[0]
-    one, other = (_unlike_any(jpeg, f"/{number}.jpg") for number in range(2))
+    one, other = (unlike_any(jpeg, f"/{number}.jpg") for number in range(2))
     assert one != other
     assert decode(one, "one", Limits()).pixels_rgb.shape == (90, 120, 3)
 

@@ -21,6 +21,8 @@ from prelabel.store.database import open_database
 from .backfilling import CONFIG, StudioWithBirthday, click
 from .conftest import until
 
+pytestmark = pytest.mark.restarts
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TASKS = 240
 MODEL_S = 0.03

@@ -92,8 +92,8 @@ def shown(region, frame):
     ]
 
 
-def test_the_config_names_the_video_its_data_key_and_its_frame_rate():
-    assert CONFIG.videos == (VideoTag("video", "$video", "25"),)
+def test_the_config_names_the_video_and_its_data_key():
+    assert CONFIG.videos == (VideoTag("video", "$video"),)
     assert CONFIG.images == ()
     assert CONFIG.labels_beside(BOX) == WHAT
 

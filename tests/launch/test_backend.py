@@ -164,7 +164,7 @@ def test_another_program_at_the_address_is_told_from_a_backend_that_fails():
             url = f"http://127.0.0.1:{other.server_port}"
             for ask in (
                 lambda: backend.warm_up(url, b"..."),
-                lambda: backend.told(url, "/health"),
+                lambda: backend.told(url),
             ):
                 with pytest.raises(OperatorError, match="Check the address") as refused:
                     ask()

@@ -22,6 +22,7 @@ from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
 PROGRAM = str(Path(sys.executable).parent / "prelabel")
+ANSWERS_AFTER_S = 60.0
 
 
 def until(condition, timeout_s=30.0):
@@ -38,7 +39,7 @@ class SilentStudio(BaseHTTPRequestHandler):
     may_answer = threading.Event()
 
     def do_GET(self):
-        self.may_answer.wait(60)
+        self.may_answer.wait(ANSWERS_AFTER_S)
         with suppress(BrokenPipeError):  # who asked is gone
             self.send_error(404)
 
@@ -96,11 +97,9 @@ def test_sigterm_in_mid_job_hands_it_back_and_ends_well(start, jobs, studio):
     worker = start()
     job = jobs.submit("training", f"{studio}#7", payload=TrainingRequest(7).write())
     until(lambda: jobs.get(job.id).status == "running")
-    began = time.monotonic()
     os.kill(worker._process.pid, signal.SIGTERM)
-    until(lambda: not worker.running, 25)
+    until(lambda: not worker.running, ANSWERS_AFTER_S - 5)  # it does not wait for the training
     assert worker.exit_code == 0, log_of(worker)
-    assert time.monotonic() - began < 25
     left = jobs.get(job.id)
     assert (left.status, left.attempts, left.owner) == ("queued", 0, None)
     assert "Traceback" not in log_of(worker)
@@ -112,7 +111,7 @@ def test_a_process_that_is_killed_is_replaced_and_all_end_together(start):
     os.kill(first, signal.SIGKILL)
     third = until(lambda: len(found := at_work(worker)) == 3 and found[-1])
     os.kill(worker._process.pid, signal.SIGTERM)
-    until(lambda: not worker.running, 25)
+    until(lambda: not worker.running)
     assert worker.exit_code == 0, log_of(worker)
     for process in (second, third):
         with pytest.raises(ProcessLookupError):

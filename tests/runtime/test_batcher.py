@@ -4,7 +4,6 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event, Lock
 
-import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,15 +15,11 @@ from prelabel.runtime.batch_queue import TURNS_IN_A_ROW, BatchQueue
 from prelabel.runtime.batcher import Batcher, at
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.deadline import Deadline
-from prelabel.types import Ask, Detections, Image, Phrase
+from prelabel.types import Ask, Detections, Phrase
 
-PIXELS = np.zeros((2, 2, 3), np.uint8)
-CATS = Ask((Phrase("cat", "cat"),))
+from .tar_pit import CATS, images, until
+
 DOGS = Ask((Phrase("dog", "dog"),))
-
-
-def images(*names):
-    return [Image(PIXELS, name) for name in names]
 
 
 class Remembering:
@@ -95,7 +90,7 @@ class Crowd:
         self.answers = []
         predictor.may_go_on.clear()
         self.join(Priority.PERSON, "first", ask=Ask())
-        self.until(lambda: predictor.batches)
+        until(lambda: predictor.batches)
 
     def join(self, priority, *names, ask=CATS, deadline=None):
         before = self.standing()
@@ -103,17 +98,11 @@ class Crowd:
         view = self.batcher.at(caller)
         self.answers.append(self.pool.submit(view.predict, images(*names), ask))
         if self.predictor.batches:
-            self.until(lambda: self.standing() == before + len(names))
+            until(lambda: self.standing() == before + len(names))
         return caller, self.answers[-1]
 
     def standing(self):
         return sum(self.batcher.waiting().images.values())
-
-    def until(self, is_so):
-        end = time.monotonic() + 5
-        while not is_so():
-            assert time.monotonic() < end
-            time.sleep(0.001)
 
     def go(self):
         self.predictor.may_go_on.set()
@@ -171,7 +160,7 @@ def test_a_long_document_waits_between_its_batches_for_a_person(predictor, pool)
     crowd = Crowd(predictor, pool)
     crowd.join(Priority.BULK, *"abcdefgh")
     predictor.may_go_on.set()
-    crowd.until(lambda: len(predictor.batches) > 1)
+    until(lambda: len(predictor.batches) > 1)
     assert all(len(batch) <= predictor.batch_size for batch in predictor.batches)
     crowd.go()
 

@@ -31,6 +31,7 @@ CONFIG = """
   </Choices>
 </View>
 """
+LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
 
 
 @dataclass
@@ -73,6 +74,22 @@ class FakePredictor:
         box = np.array([[10, 20, 30, 60]], np.float32)
         score = np.array([0.5], np.float32)
         return Detections(box, score, (phrase.label,), (phrase.body_part,), self.name)
+
+
+class Held(FakePredictor):
+    """Is loaded, says when it begins a batch, and stands still in the middle of it."""
+
+    def __post_init__(self):
+        super().__post_init__()
+        self.is_at_work = Event()
+
+    def load(self): ...
+
+    def predict(self, images, ask):
+        answer = super().predict(images, ask)
+        self.is_at_work.set()
+        assert self.may_go_on.wait(10)
+        return answer
 
 
 @dataclass
@@ -146,3 +163,12 @@ def client(serve):
 def basic(user: str, password: str) -> dict[str, str]:
     """The header of HTTP Basic."""
     return {"Authorization": "Basic " + base64.b64encode(f"{user}:{password}".encode()).decode()}
+
+
+def until(is_so, timeout_s=20):
+    """Wait for what comes true by itself; gives it."""
+    end = time.monotonic() + timeout_s
+    while not (found := is_so()):
+        assert time.monotonic() < end, "it did not come true"
+        time.sleep(0.02)
+    return found

@@ -1,8 +1,6 @@
 """What goes on after an answer: behind everybody, within bounds, and not once it is asked again."""
 
-import time
 from concurrent.futures import ThreadPoolExecutor
-from threading import Event
 
 import pytest
 from structlog.testing import capture_logs
@@ -17,25 +15,9 @@ from prelabel.runtime.batcher import Batcher
 from prelabel.runtime.callers import Priority
 from prelabel.server.afterwards import Afterwards
 
-from .conftest import CONFIG, FakeImages, FakePredictor
+from .conftest import CONFIG, FakeImages, Held, until
 
 LATE = NotReached("task", "its turn did not come", "Ask again.")
-
-
-class Held(FakePredictor):
-    """Says when it begins a batch, and stands still in the middle of it."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.is_at_work = Event()
-
-    def load(self): ...
-
-    def predict(self, images, ask):
-        answer = super().predict(images, ask)
-        self.is_at_work.set()
-        assert self.may_go_on.wait(10)
-        return answer
 
 
 def tasks(*names):
@@ -84,13 +66,6 @@ def make(images, model):
     for one in made:
         one.stop()
         one._runners.shutdown()
-
-
-def until(is_so):
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.005)
 
 
 def settled(afterwards):

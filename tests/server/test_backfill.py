@@ -22,12 +22,11 @@ from prelabel.settings import Settings
 from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
-from .conftest import CONFIG
+from .conftest import CONFIG, LABEL_STUDIO, until
 
 URL, CREATED = "http://studio.test", 1_767_323_045
 DEADLINE_S = 0.6
 LOGIN = {"label_studio_api_key": LEGACY}
-LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
 
 
 class StudioOfTest(FakeLabelStudio):
@@ -107,13 +106,6 @@ def client(serve, fake, engine, tmp_path, predictor, monkeypatch):
         return Backfilling(retrieves, runner, jobs)
 
     return serve(deadline_s=DEADLINE_S, backfilling=backfilling)
-
-
-def until(condition, timeout_s=20.0):
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
 
 
 def number_of_images(predictor):

@@ -1,7 +1,6 @@
 """Requests for the same tasks at one moment, without a token to look into Label Studio with."""
 
 import asyncio
-import time
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 
@@ -10,26 +9,9 @@ import pytest
 from prelabel.labelstudio.messages import PredictRequest
 from prelabel.server import retrieve_here, under_way
 
-from .conftest import CONFIG, FakePredictor
+from .conftest import CONFIG, LABEL_STUDIO, Held, until
 
-LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
 TASKS = range(1, 9)
-
-
-class Held(FakePredictor):
-    """Says when it begins a batch, and stands still in the middle of it while it is told to."""
-
-    def __post_init__(self):
-        super().__post_init__()
-        self.is_at_work = Event()
-
-    def load(self): ...
-
-    def predict(self, images, ask):
-        answer = super().predict(images, ask)
-        self.is_at_work.set()
-        assert self.may_go_on.wait(10)
-        return answer
 
 
 @pytest.fixture
@@ -67,13 +49,6 @@ def given(*answers):
     return [sum(entry != [] for entry in entries) for entries in zip(*answers, strict=True)]
 
 
-def until(is_so):
-    end = time.monotonic() + 10
-    while not is_so():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.005)
-
-
 def requests_under_way(client):
     open_ = client.app.state.service._under_way._open
     return sum(map(len, open_.values()))
@@ -100,7 +75,7 @@ def test_two_clicks_at_one_moment_give_each_task_one_prediction(serve, predictor
     both = at_once(client, predictor, threads, lambda: click(client), lambda: click(client))
     assert given(*both) == [1] * len(TASKS)
     assert names(predictor) == [f"frame-{one}" for one in TASKS]
-    assert client.app.state.service.admission.waiting == 0
+    assert client.app.state.service.admission.occupancy().tasks == 0
 
 
 def test_a_click_on_more_tasks_gets_the_rest(serve, predictor, threads):
@@ -165,7 +140,7 @@ def test_what_failed_for_one_click_is_tried_for_the_other(serve, predictor, thre
     )
     assert given(first) == [0] * len(TASKS)
     assert given(second) == [1] * len(TASKS)
-    assert client.app.state.service.admission.waiting == 0
+    assert client.app.state.service.admission.occupancy().tasks == 0
 
 
 def test_both_clicks_are_answered_in_time_where_the_model_takes_too_long(serve, predictor, threads):
@@ -175,7 +150,7 @@ def test_both_clicks_are_answered_in_time_where_the_model_takes_too_long(serve, 
     assert given(*(one.result() for one in both)) == [0] * len(TASKS)
     assert requests_under_way(client) == 0
     predictor.may_go_on.set()
-    until(lambda: client.app.state.service.admission.waiting == 0)
+    until(lambda: client.app.state.service.admission.occupancy().tasks == 0)
 
 
 def test_others_than_label_studio_and_smart_tools_are_answered_each_time(serve, predictor, threads):

@@ -16,6 +16,7 @@ from prelabel.server.app import make_app
 from prelabel.settings import Settings
 from prelabel.types import Detections
 
+from .conftest import until
 from .test_prediction_store import body
 
 TAR_PIT = 250
@@ -87,13 +88,6 @@ def pool():
 
 def ask(client, *numbers):
     return client.post("/predict", json=body(numbers)).json()["results"]
-
-
-def until(is_so, timeout_s=10):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end, "it did not come true"
-        time.sleep(0.01)
 
 
 def probes(client):

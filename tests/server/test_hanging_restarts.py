@@ -22,7 +22,10 @@ from prelabel.runtime.ending import EXIT_CODE
 from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
-from .test_prediction_store import LABEL_STUDIO, picture
+from .conftest import LABEL_STUDIO
+from .test_prediction_store import picture
+
+pytestmark = pytest.mark.restarts
 
 PROGRAM = str(Path(sys.executable).parent / "prelabel")
 TAR_PIT = 250

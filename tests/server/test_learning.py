@@ -14,7 +14,7 @@ from prelabel.settings import Settings
 from prelabel.store.jobs import Jobs
 from prelabel.store.learned import LearnedVersions
 
-from .conftest import CONFIG
+from .conftest import CONFIG, until
 
 PROJECT, CREATED = 7, 1_700_000_000
 
@@ -202,23 +202,16 @@ def click(client, project=7):
     return answer.json()
 
 
-def wait_for(condition):
-    until = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.01)
-
-
 def test_clicks_while_a_training_runs_are_answered_at_once_and_become_one_more(serve, slow):
     trainings = slow()
     client = serve(learning=trainings.learning)
     first = click(client)
-    wait_for(lambda: trainings.begun)
+    until(lambda: trainings.begun)
 
     def told():
         return client.post("/job_status", json={"job": first["job"]}).json()
 
-    wait_for(lambda: told()["progress"] == 0.3)
+    until(lambda: told()["progress"] == 0.3)
     assert told()["job_status"] == "running"
     more = {click(client)["job"] for _ in range(5)}
     assert len(more) == 1
@@ -232,15 +225,15 @@ def test_the_status_page_shows_a_running_training(serve, slow):
     trainings = slow()
     client = serve(learning=trainings.learning)
     click(client)
-    wait_for(lambda: trainings.begun)
-    wait_for(lambda: "<progress" in client.get("/").text)
+    until(lambda: trainings.begun)
+    until(lambda: "<progress" in client.get("/").text)
 
 
 def test_predictions_go_on_while_a_training_runs(serve, slow):
     trainings = slow()
     client = serve(learning=trainings.learning)
     click(client)
-    wait_for(lambda: trainings.begun)
+    until(lambda: trainings.begun)
     assert predict(client, [1, 2])[0]["result"] == []
 
 
@@ -255,7 +248,7 @@ def test_annotations_start_a_training_only_where_that_is_set(serve, slow, on):
     assert {answer["status"] for answer in answers} == {"queued" if on else "ok"}
     assert len({answer["job"] for answer in answers}) == 1
     if on:
-        wait_for(lambda: len(trainings.begun) == 1)
+        until(lambda: len(trainings.begun) == 1)
 
 
 @pytest.mark.parametrize("action", ["PROJECT_UPDATED", "TASKS_CREATED", "SOMETHING_NEW"])

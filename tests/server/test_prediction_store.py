@@ -5,7 +5,6 @@ import os
 import signal
 import sqlite3
 import sys
-import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -30,10 +29,9 @@ from prelabel.server.app import make_app
 from prelabel.settings import Settings
 from prelabel.types import Detections
 
-from .conftest import CONFIG
+from .conftest import CONFIG, LABEL_STUDIO, until
 
 PROGRAM = str(Path(sys.executable).parent / "prelabel")
-LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
 POISON = 250
 MODULE = """
 import os, time
@@ -74,13 +72,6 @@ def picture(number):
 def body(numbers, project="7", config=CONFIG):
     tasks = [{"id": n + 1, "data": {"image": picture(n)}} for n in numbers]
     return {"tasks": tasks, "label_config": config, "project": project}
-
-
-def wait_until(is_so, timeout_s=20):
-    end = time.monotonic() + timeout_s
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 # A process of its own, without a token of Label Studio
@@ -140,8 +131,8 @@ class Site:
 
     def wait_until_idle(self):
         """Wait until no model runs, and all that it found is in the database."""
-        wait_until(lambda: 'batches_running{finds="boxes"} 0.0' in self.metrics())
-        wait_until(lambda: self.stored() == len(set(self.seen)))
+        until(lambda: 'batches_running{finds="boxes"} 0.0' in self.metrics())
+        until(lambda: self.stored() == len(set(self.seen)))
 
     def stored(self):
         """How many images have a row in the database."""
@@ -154,7 +145,7 @@ def test_without_a_token_what_was_not_reached_is_found_for_the_next_click(tmp_pa
     with site.running():
         first = site.click(range(30))
         assert 0 < len(first) < 30
-        wait_until(lambda: len(site.seen) == 30)  # nobody clicks
+        until(lambda: len(site.seen) == 30)  # nobody clicks
         site.wait_until_idle()
         assert site.click(range(30)) == list(range(30))
         assert sorted(site.seen) == list(range(30))
@@ -179,7 +170,7 @@ def test_what_a_caller_who_hung_up_asked_for_is_there_when_he_comes_again(tmp_pa
     with site.running():
         with pytest.raises(httpx2.TimeoutException):
             site.click(range(30), timeout_s=0.6)
-        wait_until(lambda: len(site.seen) == 30)
+        until(lambda: len(site.seen) == 30)
         site.wait_until_idle()
         assert site.click(range(30)) == list(range(30))
         assert sorted(site.seen) == list(range(30))
@@ -192,7 +183,7 @@ def test_what_is_looked_at_when_a_script_is_answered_is_kept_and_nothing_goes_on
             site.click([99])
             site.wait_until_idle()
         assert site.click(range(10), headers={}) == []  # scripts are not known to come again
-        wait_until(lambda: len(site.seen) > 1)
+        until(lambda: len(site.seen) > 1)
         site.wait_until_idle()
         late = site.seen
         assert len(late) == 2
@@ -206,7 +197,7 @@ def test_after_a_kill_and_a_restart_what_was_found_is_answered_without_the_model
         assert len(site.click(range(20))) == 20
         site.wait_until_idle()
         os.killpg(os.getpgid(child._process.pid), signal.SIGKILL)
-        wait_until(lambda: not child.running)
+        until(lambda: not child.running)
     with site.running():
         assert len(site.click(range(20))) == 20
         assert sorted(site.seen) == list(range(20))
@@ -371,7 +362,7 @@ def test_what_breaks_the_model_is_put_aside_and_says_why(serve, model):
 def test_two_servers_with_one_database_share_what_they_find(serve, model):
     first, second = serve(), serve()
     ask(first, range(6))
-    wait_until(lambda: "prelabel_prediction_store_bytes 0.0" not in first.get("/metrics").text)
+    until(lambda: "prelabel_prediction_store_bytes 0.0" not in first.get("/metrics").text)
     ask(second, range(6))
     assert sorted(model.seen) == list(range(6))
 

@@ -12,32 +12,12 @@ from prelabel.errors import Overloaded, consequence_of
 from prelabel.labelstudio.messages import PredictRequest
 from prelabel.server.admission import Admission
 
-from .conftest import CONFIG, FakePredictor
-
-LABEL_STUDIO = {"User-Agent": "heartex/1.23.2"}
+from .conftest import CONFIG, LABEL_STUDIO, Held, until
 
 
 def body(*uris):
     tasks = [{"id": n, "data": {"image": uri}} for n, uri in enumerate(uris, 1)]
     return {"tasks": tasks, "label_config": CONFIG}
-
-
-def until(is_so):
-    end = time.monotonic() + 5
-    while not is_so():
-        assert time.monotonic() < end
-        time.sleep(0.005)
-
-
-class Held(FakePredictor):
-    """Is loaded, but stands still in the middle of a batch."""
-
-    def load(self): ...
-
-    def predict(self, images, ask):
-        answer = super().predict(images, ask)
-        self.may_go_on.wait(10)
-        return answer
 
 
 @pytest.fixture
@@ -54,9 +34,9 @@ def busy(serve, predictor):
 
     def fill(*uris, **headers):
         predictor.may_go_on.clear()
-        before = client.app.state.service.admission.waiting
+        before = client.app.state.service.admission.occupancy().tasks
         asked.append(pool.submit(client.post, "/predict", json=body(*uris), headers=headers))
-        until(lambda: client.app.state.service.admission.waiting >= before + len(uris))
+        until(lambda: client.app.state.service.admission.occupancy().tasks >= before + len(uris))
         return asked[-1]
 
     yield client, fill
@@ -82,7 +62,7 @@ def test_label_studio_gets_an_entry_for_each_task_and_those_that_fit_are_predict
     fill(*"abcdef")
     with ThreadPoolExecutor(1) as pool:
         answer = pool.submit(client.post, "/predict", json=body(*"vwxyz"), headers=LABEL_STUDIO)
-        until(lambda: client.app.state.service.admission.waiting == 9)
+        until(lambda: client.app.state.service.admission.occupancy().tasks == 9)
         predictor.may_go_on.set()
         entries = answer.result(10).json()["results"]
     assert [bool(entry) for entry in entries] == [True, True, True, False, False]
@@ -122,7 +102,7 @@ def test_room_comes_back_when_tasks_are_done(busy, predictor):
     first = fill(*"abcdefgh")
     predictor.may_go_on.set()
     assert len(first.result(5).json()["results"]) == 8
-    assert client.app.state.service.admission.waiting == 0
+    assert client.app.state.service.admission.occupancy().tasks == 0
     assert client.post("/predict", json=body(*"abcdefgh")).status_code == 200
 
 
@@ -131,7 +111,7 @@ def test_a_request_larger_than_all_the_room_is_done_in_part_where_nothing_else_w
     entries = client.post("/predict", json=body(*map(str, range(30)))).json()["results"]
     assert len(entries) == 30
     assert [bool(entry) for entry in entries] == [True] * 9 + [False] * 21
-    assert client.app.state.service.admission.waiting == 0
+    assert client.app.state.service.admission.occupancy().tasks == 0
 
 
 def test_a_body_that_does_not_parse_leaves_no_room_taken(busy):
@@ -173,7 +153,7 @@ def test_a_crowd_is_answered_in_full_by_a_fixed_number_of_threads(serve, predict
 
 def test_nothing_waits_at_first():
     admission = Admission(10, 100)
-    assert admission.waiting == 0
+    assert admission.occupancy().tasks == 0
 
 
 def test_what_is_done_after_the_answer_makes_no_room_that_was_not_taken():
@@ -182,7 +162,7 @@ def test_what_is_done_after_the_answer_makes_no_room_that_was_not_taken():
         stay.take(3)
         stay.done()
     stay.done()
-    assert admission.waiting == 0
+    assert admission.occupancy().tasks == 0
 
 
 def test_requests_whose_bodies_are_too_much_for_memory_are_put_off():

@@ -20,7 +20,7 @@ from prelabel.launch.processes import Child, free_port
 from prelabel.store.database import open_database
 from prelabel.store.jobs import Jobs
 
-from .conftest import CONFIG
+from .conftest import CONFIG, until
 
 PROGRAM = str(Path(sys.executable).parent / "prelabel")
 GONE_AFTER_S = 25.0
@@ -77,14 +77,6 @@ def start(tmp_path, studio, sleepy):
     yield begin
     for child in children:
         child.stop()
-
-
-def until(condition, timeout_s):
-    deadline = time.monotonic() + timeout_s
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not come true"
-        time.sleep(0.02)
-    return found
 
 
 def test_sigterm_under_load_answers_what_is_under_way_and_loses_no_job(

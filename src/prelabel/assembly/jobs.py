@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import TypeAlias
 
 from prelabel.assembly.parts import (
+    access_to,
     database,
     fetcher,
     images,
@@ -16,7 +18,7 @@ from prelabel.assembly.parts import (
 from prelabel.assembly.remembering import memory, remembering
 from prelabel.batch.push import Manners
 from prelabel.errors import SettingsError
-from prelabel.gathering import Access, Studio
+from prelabel.gathering import Studio
 from prelabel.jobs.backfill import Backfill
 from prelabel.jobs.backfill_means import Means
 from prelabel.jobs.backfill_range import KIND as RANGE
@@ -26,12 +28,11 @@ from prelabel.jobs.retrieves import KIND as BACKFILL
 from prelabel.jobs.runner import make_runner
 from prelabel.jobs.training import KIND as TRAINING
 from prelabel.jobs.training import Training
-from prelabel.jobs.work import Runner, Work
+from prelabel.jobs.work import Runner
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.session import Json, Observe, unobserved
+from prelabel.labelstudio_api.session import Observe, unobserved
 from prelabel.labelstudio_api.siblings import Siblings
 from prelabel.learning.sequence import Options
-from prelabel.media.references import Origin
 from prelabel.plan import Plan, Predictors, Taught
 from prelabel.predictors.base import Predictor
 from prelabel.runtime.batch_queue import BatchQueue
@@ -76,32 +77,14 @@ def runners_of_worker(
         )
     opened = database(settings)
     jobs, versions = Jobs(opened), LearnedVersions(opened)
-    does = work(settings, versions)
+    does = {TRAINING: training(settings, versions)}
     url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
-    runners = [make_runner(url, jobs, {kind: one}, threads=threads) for kind, one in does.items()]
+    runners = [make_runner(url, jobs, does, threads=threads)]
     if is_signed_in(settings):
         watch = Watch(settings.model_hang_seconds, hung=hung)
         means = _means_of_worker(settings, opened, versions, watch)
         runners += backfill_runners(settings, means, threads=threads)
     return runners
-
-
-def work(
-    settings: Settings,
-    versions: LearnedVersions,
-    *,
-    learnt: Callable[[], None] = lambda: None,
-    observe: Observe = unobserved,
-) -> dict[str, Work]:
-    """What does each kind of job, in a server as in a worker.
-
-    Args:
-        settings: How to do it.
-        versions: Where what is learnt is kept.
-        learnt: Called when another version answers.
-        observe: Told of each request to Label Studio.
-    """
-    return {TRAINING: training(settings, versions, learnt=learnt, observe=observe)}
 
 
 def _means_of_worker(
@@ -129,7 +112,14 @@ def training(
     learnt: Callable[[], None] = lambda: None,
     observe: Observe = unobserved,
 ) -> Training:
-    """What trains the projects of the Label Studio in the settings."""
+    """What trains the projects of the Label Studio in the settings, in a server as in a worker.
+
+    Args:
+        settings: How to do it.
+        versions: Where what is learnt is kept.
+        learnt: Called when another version answers.
+        observe: Told of each request to Label Studio.
+    """
     return Training(
         versions,
         label_studio(settings, observe=observe) if is_signed_in(settings) else None,
@@ -183,17 +173,6 @@ def backfill_means(
         teach: Gives a plan what was learnt.
     """
     fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch-backfill")
-
-    def access(project: Json) -> Access:
-        return Access(
-            project.get("task_data_login") or None,
-            project.get("task_data_password") or None,
-            Origin(studio.url, studio.auth, settings.label_studio_aliases),
-        )
-
-    manners = Manners(
-        settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay
-    )
     return Means(
         opened,
         Jobs(opened),
@@ -201,10 +180,15 @@ def backfill_means(
         found_by,
         teach,
         replace(shared, fetchers=fetchers),
-        access,
-        manners,
+        partial(access_to, settings, studio),
+        manners_of(settings),
         settings.data_folder,
     )
+
+
+def manners_of(settings: Settings) -> Manners:
+    """How runs and backfills treat Label Studio."""
+    return Manners(settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay)
 
 
 def teacher(settings: Settings, versions: LearnedVersions) -> Teach:

@@ -4,14 +4,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from prelabel.errors import OperatorError, SettingsError
+from prelabel.gathering import Access
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.session import Observe, unobserved
+from prelabel.labelstudio_api.session import Json, Observe, unobserved
 from prelabel.media.addresses import AddressPolicy, AddressRefused
 from prelabel.media.cache import ImageCache
 from prelabel.media.decode import content_digest, decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.limits import Limits
-from prelabel.media.references import ImageReference, parse_url, shown
+from prelabel.media.references import ImageReference, Origin, parse_url, shown
 from prelabel.plan import Predictors
 from prelabel.predictors import registry
 from prelabel.predictors.base import Predictor
@@ -135,9 +136,11 @@ def label_studio(
     *,
     timeout_s: float = PATIENT_S,
     attempts: int = 4,
+    first_pause_s: float = 0.25,
+    longest_pause_s: float = 60.0,
     observe: Observe = unobserved,
 ) -> LabelStudio:
-    """A client of the Label Studio in the settings, signed in as they say.
+    """A client of the Label Studio in the settings, signed in as they say; see `Session`.
 
     Raises:
         SettingsError: They name neither a token nor a login.
@@ -149,8 +152,19 @@ def label_studio(
         password=settings.label_studio_password.get_secret_value() or None,
         timeout_s=timeout_s,
         attempts=attempts,
+        first_pause_s=first_pause_s,
+        longest_pause_s=longest_pause_s,
         verify=settings.verify_ssl,
         observe=observe,
+    )
+
+
+def access_to(settings: Settings, studio: LabelStudio, project: Json) -> Access:
+    """What the images of a project of this Label Studio may be fetched with."""
+    return Access(
+        project.get("task_data_login") or None,
+        project.get("task_data_password") or None,
+        Origin(studio.url, studio.auth, settings.label_studio_aliases),
     )
 
 

@@ -11,12 +11,13 @@ from pathlib import Path
 import structlog
 
 from prelabel.assembly.credentials import credentials
+from prelabel.assembly.jobs import manners_of, teacher
 from prelabel.assembly.parts import (
-    DEFAULT_LABEL_STUDIO_URL,
-    PATIENT_S,
+    access_to,
     database,
     fetcher,
     images,
+    label_studio,
     predictors,
     require_named,
 )
@@ -35,14 +36,11 @@ from prelabel.batch.stages import StageClock
 from prelabel.batch.summary import RunSummary
 from prelabel.errors import NotReady, SettingsError
 from prelabel.gathering import Access, Studio
-from prelabel.jobs.learner import Learner
 from prelabel.jobs.retrieves import KIND as BACKFILL
 from prelabel.labelstudio.config import LabelConfig, parse
 from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
 from prelabel.labelstudio_api.siblings import Siblings
-from prelabel.media.references import ImageReference, Origin
-from prelabel.plan import Taught
 from prelabel.settings import Settings
 from prelabel.store.database import Database
 from prelabel.store.jobs import Jobs
@@ -103,11 +101,14 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
     project_id = settings.project_id
     if project_id is None:
         raise SettingsError("the project", "none is given", "Give --project or set PROJECT_ID.")
-    manners = Manners(
-        settings.request_delay_seconds, settings.max_retries, settings.max_backoff_delay
+    manners = manners_of(settings)
+    studio = label_studio(
+        settings,
+        attempts=manners.max_retries + 1,
+        first_pause_s=1.0,
+        longest_pause_s=manners.max_backoff_s,
     )
-    with ExitStack() as stack:
-        studio = stack.enter_context(_label_studio(settings, manners))
+    with studio, ExitStack() as stack:
         opened = database(settings)
         stack.callback(opened.dispose)
         if not dry_run:
@@ -124,10 +125,9 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
             _AHEAD,
             clock,
         )
-        access = _access(settings, studio, project)
+        access = access_to(settings, studio, project)
         if backend is None:
-            lesson = _lesson(settings, project, opened)
-            way = _here(settings, project, shared, access, lesson, stack)
+            way = _here(settings, project, shared, access, opened, stack)
         else:
             way = _elsewhere(settings, project, clock, shared, access, backend, stack)
         if not dry_run:
@@ -141,14 +141,13 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
             clock=clock,
             warnings=way.warnings,
         )
-
-        def load(uri: str, task_id: int) -> Image:
-            return shared.images.load(
-                ImageReference(uri, task_id, access.login, access.password, access.label_studio)
-            )
-
-        reports = settings.data_folder / "reports"
-        yield Assembled(parts, manners, parse(project["label_config"]), load, reports)
+        yield Assembled(
+            parts,
+            manners,
+            parse(project["label_config"]),
+            lambda uri, task_id: shared.images.load(access.reference(uri, task_id)),
+            settings.data_folder / "reports",
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _here(
     project: Json,
     shared: Studio,
     access: Access,
-    lesson: Taught | None,
+    opened: Database,
     stack: ExitStack,
 ) -> _Way:
     known = memory(settings)
@@ -173,20 +172,11 @@ def _here(
         stack.callback(known.close)
     found_by = remembering(predictors(settings), known, settings)
     plan, warnings = prepare(project, found_by)
-    plan = plan.taught(lesson)
+    teach = teacher(settings, LearnedVersions(opened))
+    plan = teach(plan, int(project["id"]), created_s(project))
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     studio = replace(shared, ahead=max(shared.ahead, 4 * batch_size))
     return _Way(local(plan, studio, access), plan.model_version, warnings)
-
-
-def _lesson(settings: Settings, project: Json, opened: Database) -> Taught | None:
-    """What was learnt from the project's annotations, where this installation keeps it."""
-    if not settings.sequence_learning_enabled:
-        return None
-    learner = Learner(LearnedVersions(opened), settings.label_studio_url)
-    learner.refresh()
-    known = learner.of(int(project["id"]), created_s(project))
-    return known and Taught(*known, settings.sequence_prefer_trained)
 
 
 def _elsewhere(
@@ -214,20 +204,6 @@ def _elsewhere(
     clock.set_workers("predict", shipping.requests)
     remote = Remote(backend, version, config, shared, access, shipping, clock)
     return _Way(remote, version, warnings)
-
-
-def _label_studio(settings: Settings, manners: Manners) -> LabelStudio:
-    return LabelStudio(
-        settings.label_studio_url or DEFAULT_LABEL_STUDIO_URL,
-        token=settings.label_studio_api_key.get_secret_value() or None,
-        username=settings.label_studio_username or None,
-        password=settings.label_studio_password.get_secret_value() or None,
-        timeout_s=PATIENT_S,
-        attempts=manners.max_retries + 1,
-        first_pause_s=1.0,
-        longest_pause_s=manners.max_backoff_s,
-        verify=settings.verify_ssl,
-    )
 
 
 @contextmanager
@@ -260,11 +236,3 @@ def _goes_on(jobs: Jobs, url: str, project_id: int) -> bool:
     """Whether a backfill of the project is at work."""
     recent = jobs.recent(f"{url}#{project_id}")
     return any(job.kind == BACKFILL and job.status == "running" for job in recent)
-
-
-def _access(settings: Settings, studio: LabelStudio, project: Json) -> Access:
-    return Access(
-        project.get("task_data_login") or None,
-        project.get("task_data_password") or None,
-        Origin(studio.url, studio.auth, settings.label_studio_aliases),
-    )

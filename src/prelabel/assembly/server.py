@@ -6,7 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from prelabel.assembly.jobs import backfill_means, backfill_runners, queued, untaught, work
+from prelabel.assembly.jobs import (
+    backfill_means,
+    backfill_runners,
+    queued,
+    training,
+    untaught,
+)
 from prelabel.assembly.parts import (
     database,
     fetcher,
@@ -22,7 +28,7 @@ from prelabel.jobs.learner import Learner
 from prelabel.jobs.requests import Trainings
 from prelabel.jobs.retrieves import Retrieves
 from prelabel.jobs.runner import Together, make_runner
-from prelabel.jobs.work import Runner
+from prelabel.jobs.training import KIND as TRAINING
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.session import Observe, unobserved
 from prelabel.labelstudio_api.siblings import Siblings
@@ -41,7 +47,6 @@ from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
 from prelabel.server.service import Service
 from prelabel.settings import Settings, load
-from prelabel.store.database import Database
 from prelabel.store.jobs import Jobs
 from prelabel.store.learned import LearnedVersions
 
@@ -143,20 +148,15 @@ def _backfilling(
     teach = taught.teach if taught else untaught
     means = backfill_means(settings, opened, studio, found_by, shared, teach)
     # Trainings have a runner of their own, and do not wait for hours of predicting.
-    return _of_server(settings, opened, Together(backfill_runners(settings, means)))
-
-
-def _of_server(settings: Settings, opened: Database, runner: Runner) -> Backfilling:
-    """What a server needs to have backfills done by a runner."""
-    jobs = Jobs(opened)
+    runner = Together(backfill_runners(settings, means))
     retrieves = Retrieves(
         opened,
-        jobs,
+        means.jobs,
         settings.label_studio_url,
         budget_s=settings.predict_deadline_seconds,
         wake=runner.wake,
     )
-    return Backfilling(retrieves, runner, jobs)
+    return Backfilling(retrieves, runner, means.jobs)
 
 
 def learning(settings: Settings, observe: Observe = unobserved) -> Learning:
@@ -173,7 +173,7 @@ def learning(settings: Settings, observe: Observe = unobserved) -> Learning:
     runner = make_runner(
         settings.redis_url.get_secret_value(),
         jobs,
-        work(settings, versions, learnt=learner.refresh, observe=observe),
+        {TRAINING: training(settings, versions, learnt=learner.refresh, observe=observe)},
     )
     trainings = Trainings(
         jobs,

@@ -149,18 +149,10 @@ class Feed:
             if limit is not None and self.wanted >= limit:
                 self._to_come += len(wanted) - place
                 return False
-            if not self._put(self._task(listed)):
+            if not self._put(listed.as_task(self._target.project)):
                 return False
             self.wanted += 1
         return True
-
-    def _task(self, listed: listing.Listed) -> Task:
-        return Task(
-            id=listed.id,
-            inner_id=listed.inner_id,
-            project=self._target.project,
-            data=dict(listed.data),
-        )
 
     def _put(self, task: Task) -> bool:
         while not self._stop.is_set():

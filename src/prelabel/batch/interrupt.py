@@ -8,7 +8,8 @@ from contextlib import contextmanager
 from threading import Event
 from types import FrameType
 
-INTERRUPTED = 130
+from prelabel.batch.summary import INTERRUPTED
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

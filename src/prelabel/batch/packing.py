@@ -69,20 +69,26 @@ def put_right(
 
 def jpeg(pixels_rgb: UInt8Array, squeeze: Squeeze) -> bytes:
     """Pixels (H, W, 3) uint8 RGB as a JPEG file, scaled down to the longest side."""
-    import cv2  # noqa: PLC0415 - a run without a backend elsewhere does without
+    import cv2  # noqa: PLC0415 - a run without pictures does without
 
-    height, width = pixels_rgb.shape[:2]
-    scale = squeeze.longest_side / max(height, width)
-    if scale < 1:
-        size_wh = (max(round(width * scale), 1), max(round(height * scale), 1))
-        pixels_rgb = cv2.resize(pixels_rgb, size_wh, interpolation=cv2.INTER_AREA)
-    done, encoded = cv2.imencode(
-        ".jpg",
-        cv2.cvtColor(pixels_rgb, cv2.COLOR_RGB2BGR),
-        [cv2.IMWRITE_JPEG_QUALITY, squeeze.jpeg_quality],
-    )
+    pixels_bgr = cv2.cvtColor(shrunk(pixels_rgb, squeeze.longest_side), cv2.COLOR_RGB2BGR)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, squeeze.jpeg_quality]
+    done, encoded = cv2.imencode(".jpg", pixels_bgr, quality)
     assert done, "cv2 encodes any 8-bit image"
     return bytes(encoded)
+
+
+def shrunk(pixels: UInt8Array, longest_side: int) -> UInt8Array:
+    """Pixels (H, W, 3) uint8 scaled down to the longest side, never up."""
+    import cv2  # noqa: PLC0415 - a run without pictures does without
+
+    height, width = pixels.shape[:2]
+    scale = longest_side / max(height, width)
+    if scale >= 1:
+        return pixels
+    size_wh = (max(round(width * scale), 1), max(round(height * scale), 1))
+    small: UInt8Array = cv2.resize(pixels, size_wh, interpolation=cv2.INTER_AREA)
+    return small
 
 
 def first_picture(squeeze: Squeeze) -> str:

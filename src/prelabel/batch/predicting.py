@@ -8,7 +8,7 @@ import structlog
 from pydantic_core import to_json
 
 from prelabel.batch.beginning import Beginning
-from prelabel.batch.push import backoff_s
+from prelabel.batch.push import Manners, backoff_s
 from prelabel.batch.summary import Failure
 from prelabel.batch.tally import Tally
 from prelabel.errors import PrelabelError, consequence_of
@@ -33,8 +33,7 @@ class Predicting:
         predict: What predicts.
         journal: Where outcomes are written down; None for a dry run.
         tally: Counts them.
-        max_retries: How often a task is tried again.
-        max_backoff_s: Longest pause before that.
+        manners: How often a task is tried again, and how long is waited at most before that.
         stop: Ends the waiting for another attempt.
         kept: Called with the number of predictions that were written down.
         max_failures: More failures set `stop`; None for any number.
@@ -46,9 +45,8 @@ class Predicting:
         predict: Predict,
         journal: Journal | None,
         tally: Tally,
+        manners: Manners,
         *,
-        max_retries: int,
-        max_backoff_s: float,
         stop: Event,
         kept: Callable[[int], None],
         max_failures: int | None = None,
@@ -57,8 +55,7 @@ class Predicting:
         self._predict = predict
         self._journal = journal
         self._tally = tally
-        self._max_retries = max_retries
-        self._max_backoff_s = max_backoff_s
+        self._manners = manners
         self._max_failures = max_failures
         self._stop = stop
         self._kept = kept
@@ -82,17 +79,18 @@ class Predicting:
             self._write_down()
 
     def _rounds(self, tasks: Iterable[Task]) -> None:
-        again = self._round(tasks, is_last=self._max_retries == 0)
-        for attempt in range(1, self._max_retries + 1):
+        most = self._manners.max_retries
+        again = self._round(tasks, is_last=most == 0)
+        for attempt in range(1, most + 1):
             if not again:
                 return
             log.info("trying failed tasks again", tasks=len(again), attempt=attempt)
             self._write_down()
-            self._stop.wait(backoff_s(attempt, self._max_backoff_s))
+            self._stop.wait(backoff_s(attempt, self._manners.max_backoff_s))
             if self._stop.is_set():
                 break
             failed = [task for task, _ in again]
-            again = self._round(failed, is_last=attempt == self._max_retries)
+            again = self._round(failed, is_last=attempt == most)
         for task, error in again:
             self._note_failure(task, error)
 

@@ -4,7 +4,6 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Self, TextIO
 
 from prelabel.batch.summary import Progress
@@ -53,12 +52,7 @@ class ProgressLine:
         if self._clock() - self._said_at >= self._every_s:
             self._say(progress)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._latest is not None:
             self._say(self._latest)
             if self._redraws:
@@ -111,7 +105,7 @@ def _pace(progress: Progress, about: str) -> list[str]:
     if progress.eta_s is not None:
         parts.append(f"{about}{duration(_calm(progress.eta_s))} left")
     if progress.bottleneck:
-        parts.append(f"{_DOING.get(progress.bottleneck, progress.bottleneck)} sets the pace")
+        parts.append(f"{_DOING[progress.bottleneck]} sets the pace")
     return parts
 
 

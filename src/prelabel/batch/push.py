@@ -100,7 +100,7 @@ class Writer:
         tally: Tally,
         *,
         clear: Callable[[Sequence[int]], None] = lambda _: None,
-        pause: Callable[[float], None] = time.sleep,
+        pause: Callable[[float], object] = time.sleep,
     ) -> None:
         self._target = target
         self._journal = journal
@@ -181,13 +181,13 @@ class Writer:
             return
         log.info("looking for what was being sent", tasks=len(begun))
         with self._clock.busy("push", 0):
-            present = self._settled(list(begun), max(begun.values()) + _AFTER_A_KILL_S)
+            present, missing = self._settled(list(begun), max(begun.values()) + _AFTER_A_KILL_S)
             self._journal.pushed(present)
             self._tally.add("already_there", len(present))
-            self._back([task_id for task_id in begun if task_id not in set(present)])
+            self._back(missing)
 
-    def _settled(self, task_ids: Sequence[int], until: float) -> list[int]:
-        """The tasks of which Label Studio holds the prediction, once nothing can come any more.
+    def _settled(self, task_ids: Sequence[int], until: float) -> tuple[list[int], list[int]]:
+        """The tasks whose prediction is in Label Studio, once no more can come, and the others.
 
         Args:
             task_ids: What was sent.
@@ -198,7 +198,8 @@ class Writer:
             held = self._target.holders(task_ids)
             left_s = until - time.time()
             if len(held) == len(task_ids) or left_s <= 0:
-                return [task_id for task_id in task_ids if task_id in held]
+                present = [task_id for task_id in task_ids if task_id in held]
+                return present, [task_id for task_id in task_ids if task_id not in held]
             self._pause(min(pause_s, left_s))
             pause_s = min(2 * pause_s, _LONGEST_LOOK_PAUSE_S)
 
@@ -225,9 +226,9 @@ class Writer:
             self._push(rows[:middle])
             self._push(rows[middle:])
         elif receipt.fate is Fate.TAKEN and receipt.created < len(rows):
-            present = self._settled(ids, 0.0)
+            present, missing = self._settled(ids, 0.0)
             self._took(present)
-            self._one_by_one([kept for kept in rows if kept.task_id not in set(present)])
+            self._one_by_one([kept for kept in rows if kept.task_id in missing])
         else:
             self._settle(rows, receipt)
 
@@ -254,9 +255,8 @@ class Writer:
             self._wait_after_failure(receipt)
         else:
             log.info("push in doubt, looking", tasks=len(ids), reason=str(receipt.error))
-            present = self._settled(ids, time.time() + receipt.settles_s)
+            present, missing = self._settled(ids, time.time() + receipt.settles_s)
             self._took(present)
-            missing = [task_id for task_id in ids if task_id not in set(present)]
             if missing:
                 self._back(missing)
                 self._wait_after_failure(receipt)

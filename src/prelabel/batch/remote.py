@@ -27,7 +27,6 @@ from prelabel.gathering import Access, Studio
 from prelabel.labelstudio.config import LabelConfig
 from prelabel.labelstudio.regions.check import problems
 from prelabel.labelstudio.tasks import Task
-from prelabel.media.references import ImageReference
 from prelabel.pipeline import Outcome, Prediction
 
 log = structlog.get_logger(__name__)
@@ -128,16 +127,9 @@ class Remote:
         Raises:
             TaskError: One of them cannot be had.
         """
-        access = self._access
+        load, access = self._studio.images.load, self._access
         images = {
-            tag: [
-                self._studio.images.load(
-                    ImageReference(
-                        uri, task.number, access.login, access.password, access.label_studio
-                    )
-                )
-                for uri in tag.uris(task.data)
-            ]
+            tag: [load(access.reference(uri, task.number)) for uri in tag.uris(task.data)]
             for tag in self._config.images
         }
         with self._clock.busy("decode", 0):

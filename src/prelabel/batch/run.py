@@ -20,15 +20,13 @@ from prelabel.batch.remaining import how_to_go_on, tasks_left
 from prelabel.batch.replacing import clearing
 from prelabel.batch.selection import FAILED_BEFORE, Selection
 from prelabel.batch.stages import StageClock
-from prelabel.batch.summary import Progress, RunSummary
+from prelabel.batch.summary import DONE_WITH_FAILURES, INTERRUPTED, Progress, RunSummary
 from prelabel.batch.tally import Tally
 from prelabel.errors import PrelabelError, consequence_of
 from prelabel.store.journal import Journal, State
 
 log = structlog.get_logger(__name__)
 
-INTERRUPTED = 130
-DONE_WITH_FAILURES = 3
 REFUSED_BEFORE_START = 5
 _POLL_S = 0.1
 _REPORT_EVERY_S = 0.5
@@ -130,8 +128,7 @@ class _Run:
             parts.predict,
             journal,
             self._tally,
-            max_retries=options.manners.max_retries,
-            max_backoff_s=options.manners.max_backoff_s,
+            options.manners,
             stop=self._stop,
             kept=self._writer.expect,
             max_failures=options.max_failures,

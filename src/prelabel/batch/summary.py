@@ -8,6 +8,11 @@ STAGES = ("list", "fetch", "decode", "predict", "push")
 """What a task goes through, in order; the stages of a run work at the same time."""
 
 
+INTERRUPTED = 130
+DONE_WITH_FAILURES = 3
+"""Exit codes of a run."""
+
+
 @dataclass(frozen=True, slots=True)
 class Progress:
     """How far a run is.

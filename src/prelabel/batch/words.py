@@ -4,9 +4,9 @@ _MINUTE_S, _HOUR_S, _DAY_S = 60, 3600, 86_400
 _FINE_UNTIL = 10
 
 
-def counted(number: int, one: str, many: str = "") -> str:
+def counted(number: int, one: str) -> str:
     """A number with what it counts: "1 task", "2,000 tasks"."""
-    return f"{number:,} {one if number == 1 else many or one + 's'}"
+    return f"{number:,} {one if number == 1 else one + 's'}"
 
 
 def duration(seconds: float) -> str:

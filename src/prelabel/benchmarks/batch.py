@@ -11,15 +11,12 @@ from pathlib import Path
 from prelabel.benchmarks import paced
 from prelabel.benchmarks.batch_pipeline import Site, memory, pipeline
 from prelabel.benchmarks.batch_upload import upload
+from prelabel.benchmarks.own_studio import own_studio
 from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.login import login_with_password
-from prelabel.launch import label_studio
-from prelabel.launch.processes import free_port
 from prelabel.logs import configure
 from prelabel.predictors.sessions import require_known
 
 PARTS = ("upload", "pipeline", "memory")
-_USER = label_studio.FirstUser("bench@example.com", "a-long-password")
 
 
 def batch(
@@ -51,19 +48,12 @@ def batch(
 @contextmanager
 def _site(folder: Path, executable: Path | None) -> Iterator[Site]:
     """A new Label Studio on SQLite, and the models that runs are made with."""
-    program = label_studio.find_executable(executable)
-    data = folder / "label-studio"
-    data.mkdir()
-    url = f"http://127.0.0.1:{free_port()}"
-    installation = label_studio.Installation(program, data_dir=data, first_user=_USER)
-    with installation.start(url, log_path=folder / "label-studio.log") as running:
-        running.wait_until_answers(f"{url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S)
-        token = login_with_password(url, _USER.username, _USER.password)
-        with (
-            LabelStudio(url, token=token, timeout_s=300) as studio,
-            paced.offered_in(folder) as settings,
-        ):
-            yield Site(studio, token, folder, settings)
+    with (
+        own_studio(folder, executable) as (url, token),
+        LabelStudio(url, token=token, timeout_s=300) as studio,
+        paced.offered_in(folder) as settings,
+    ):
+        yield Site(studio, token, folder, settings)
 
 
 def _method(studio: LabelStudio) -> str:

@@ -17,7 +17,7 @@ from urllib.request import urlopen
 import numpy as np
 
 from prelabel.benchmarks import image_server, paced
-from prelabel.benchmarks.batch_upload import BOXES_CONFIG
+from prelabel.benchmarks.server import CONFIG
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions.write import Page, box_regions
 from prelabel.labelstudio_api.client import LabelStudio
@@ -51,7 +51,7 @@ class Site:
 
     def new_project(self, tasks: int, images_url: str) -> tuple[int, list[int]]:
         """A project with tasks of different images; its id and theirs."""
-        project = self.studio.create_project("bench run", BOXES_CONFIG)["id"]
+        project = self.studio.create_project("bench run", CONFIG)["id"]
         data = [{"data": {"image": f"{images_url}/{number}.jpg"}} for number in range(tasks)]
         return project, self.studio.import_tasks(project, data)
 
@@ -183,7 +183,7 @@ def _plainly(site: Site, model: str, tasks: int, url: str) -> float:
     """Tasks a second of a loop as people write it."""
     import cv2
 
-    predictor, (control,) = paced.MAKERS[model]({}), parse(BOXES_CONFIG).controls
+    predictor, (control,) = paced.MAKERS[model]({}), parse(CONFIG).controls
     project, ids = site.new_project(tasks, url)
 
     def one(place: int) -> None:

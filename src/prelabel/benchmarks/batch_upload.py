@@ -13,6 +13,7 @@ import numpy as np
 from prelabel.batch.push import MOST_PER_CHUNK, Manners, Target, Writer
 from prelabel.batch.stages import StageClock
 from prelabel.batch.tally import Tally
+from prelabel.benchmarks.server import CONFIG
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
 from prelabel.labelstudio.templates import pose_config
@@ -21,10 +22,6 @@ from prelabel.store.database import open_database
 from prelabel.store.journal import Campaign, Journal, Kept
 from prelabel.types import Detections, Poses
 
-BOXES_CONFIG = (
-    '<View><Image name="image" value="$image"/><RectangleLabels name="label" toName="image">'
-    '<Label value="body_distortion"/></RectangleLabels></View>'
-)
 BOXES, KEYPOINTS = 5, 133
 TARGETS = {"boxes": 500, "keypoints": 120}
 PAGE = Page(height=1080, width=1920)
@@ -123,8 +120,8 @@ def _boxes() -> _Kind:
     nothing = (None,) * BOXES
     scores = np.full(BOXES, 0.5, np.float32)
     found = Detections(boxes, scores, ("body_distortion",) * BOXES, nothing, "bench")
-    (control,) = parse(BOXES_CONFIG).controls
-    return _Kind("boxes", BOXES_CONFIG, box_regions(found, control, None, PAGE))
+    (control,) = parse(CONFIG).controls
+    return _Kind("boxes", CONFIG, box_regions(found, control, None, PAGE))
 
 
 def _keypoints() -> _Kind:

@@ -1,4 +1,4 @@
-"""A program that serves pictures of noise over HTTP, each after a while.
+"""Serves pictures of noise over HTTP, each after a while and no two of the same bytes.
 
 `python -m prelabel.benchmarks.image_server PORT WIDTH HEIGHT LATENCY_MS`: any path is a picture.
 """
@@ -20,8 +20,15 @@ def pictures(width: int, height: int) -> list[bytes]:
     return [cv2.imencode(".jpg", cv2.resize(one, (width, height)))[1].tobytes() for one in coarse]
 
 
-def serve(port: int, width: int, height: int, latency_s: float) -> None:
-    """Serve on loopback until the process ends."""
+def unlike_any(jpeg: bytes, words: str) -> bytes:
+    """The file with words of its own in a comment, so that no cache knows it."""
+    comment = words.encode()
+    length = (len(comment) + 2).to_bytes(2, "big")
+    return jpeg[:2] + b"\xff\xfe" + length + comment + jpeg[2:]
+
+
+def server(port: int, width: int, height: int, latency_s: float = 0.0) -> ThreadingHTTPServer:
+    """A server on loopback that serves once it is told to; port 0 takes a free one."""
     files = pictures(width, height)
 
     class Handler(BaseHTTPRequestHandler):
@@ -30,7 +37,7 @@ def serve(port: int, width: int, height: int, latency_s: float) -> None:
 
         def do_GET(self) -> None:
             time.sleep(latency_s)
-            content = files[hash(self.path) % FILES]
+            content = unlike_any(files[hash(self.path) % FILES], self.path)
             self.send_response(200)
             self.send_header("Content-Type", "image/jpeg")
             self.send_header("Content-Length", str(len(content)))
@@ -40,9 +47,9 @@ def serve(port: int, width: int, height: int, latency_s: float) -> None:
         def log_message(self, *_: object) -> None:
             """Say nothing: there are thousands."""
 
-    ThreadingHTTPServer(("127.0.0.1", port), Handler).serve_forever()
+    return ThreadingHTTPServer(("127.0.0.1", port), Handler)
 
 
 if __name__ == "__main__":
     port, width, height, latency_ms = map(int, sys.argv[1:])
-    serve(port, width, height, latency_ms / 1000)
+    server(port, width, height, latency_ms / 1000).serve_forever()

@@ -5,7 +5,6 @@ import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -56,9 +55,10 @@ def memory(images: int, model: str) -> bool:
     with (
         TemporaryDirectory() as folder,
         paced.offered_in(Path(folder)) as offered,
-        _pictures() as (url, size),
+        _pictures() as url,
     ):
         width, height = SIZE_WH
+        size = len(image_server.pictures(width, height)[0])
         print(
             f"{images:,} different JPEG files of {width} x {height} ({size / 1000:.0f} kB) over "
             f"loopback HTTP, {TASKS} tasks a request, {CLIENTS} requests at a time; model: {model}"
@@ -127,35 +127,11 @@ async def _sample(port: int, images: int) -> Sample:
 
 
 @contextmanager
-def _pictures() -> Iterator[tuple[str, int]]:
-    """Serve pictures of which no two are the same bytes; yields their address and their size."""
-    files = image_server.pictures(*SIZE_WH)
-
-    class Handler(BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-        disable_nagle_algorithm = True
-
-        def do_GET(self) -> None:
-            content = _unlike_any(files[hash(self.path) % len(files)], self.path)
-            self.send_response(200)
-            self.send_header("Content-Type", "image/jpeg")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing: there are thousands."""
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+def _pictures() -> Iterator[str]:
+    """Serve pictures of which no two are the same bytes; yields their address."""
+    with image_server.server(0, *SIZE_WH) as server:
         serving = threading.Thread(target=server.serve_forever, daemon=True)
         serving.start()
-        yield f"http://127.0.0.1:{server.server_port}", len(files[0])
+        yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()
         serving.join()
-
-
-def _unlike_any(jpeg: bytes, words: str) -> bytes:
-    """The file with words of its own in a comment, so that no cache knows it."""
-    comment = words.encode()
-    length = (len(comment) + 2).to_bytes(2, "big")
-    return jpeg[:2] + b"\xff\xfe" + length + comment + jpeg[2:]

@@ -47,7 +47,7 @@ def server(seconds: float, connections: int, model: str | None) -> None:
 
 def _beside_a_model(port: int, seconds: float) -> Iterator[tuple[str, str, list[float]]]:
     """Times of /health and /setup while the first prediction loads the model, and afterwards."""
-    body = {"tasks": _frames(3), "label_config": CONFIG, "project": 1}
+    body = {"tasks": _frames(), "label_config": CONFIG, "project": 1}
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(lambda: _Connection(port).post("/predict", body))
         polls = [pool.submit(_poll, port, route, first.done) for route in ("/health", "/setup")]
@@ -143,8 +143,8 @@ def _random_model(folder: Path) -> str | None:
     return str(folder)
 
 
-def _frames(count: int) -> list[dict[str, object]]:
-    """Tasks of a sequence of 1080p frames of noise, as data URIs."""
+def _frames() -> list[dict[str, object]]:
+    """Tasks of three 1080p frames of noise in sequence, as data URIs."""
     import cv2
     import numpy as np
 
@@ -153,7 +153,7 @@ def _frames(count: int) -> list[dict[str, object]]:
     uri = "data:image/jpeg;base64," + base64.b64encode(encoded.tobytes()).decode()
     return [
         {"id": number, "data": {"image": uri, "video": "noise", "frame": number}}
-        for number in range(count)
+        for number in range(3)
     ]
 
 

@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from prelabel.cli.options import Executable
+
 bench = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 
 
@@ -123,10 +125,7 @@ def batch(
         list[str] | None,
         typer.Option("--part", help="upload, pipeline or memory; may be given several times."),
     ] = None,
-    label_studio: Annotated[
-        Path | None,
-        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
-    ] = None,
+    label_studio: Executable = None,
     runs: Annotated[int, typer.Option(min=1, help="Timed runs of each row.")] = 3,
     uploads: Annotated[int, typer.Option(min=1, help="Predictions of one upload.")] = 2000,
     tasks: Annotated[int, typer.Option(min=4, help="Tasks of one run of the pipeline.")] = 600,

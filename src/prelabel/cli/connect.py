@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import LabelStudioUrl, Token, text_of
+from prelabel.cli.options import AsJson, LabelStudioUrl, Token, ready, text_of
 
 if TYPE_CHECKING:
     from prelabel.labelstudio_api.backends import Connection, Trial
@@ -56,16 +56,14 @@ def connect(
         bool,
         typer.Option("--test-predict", help="Have Label Studio ask the backend about one task."),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Attach the backend to a project in Label Studio; doing it again changes nothing."""
     from prelabel.labelstudio_api.backends import connect_project, try_prediction
     from prelabel.labelstudio_api.client import LabelStudio
     from prelabel.launch.backend import own_url
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
-    settings = load(
+    settings = ready(
         label_studio_url=url,
         label_studio_api_key=token,
         label_studio_username=username,
@@ -73,7 +71,6 @@ def connect(
         basic_auth_user=basic_auth_user,
         basic_auth_pass=basic_auth_pass,
     )
-    configure(settings.log_level, settings.log_format)
     # A login that was typed in goes before a token that merely lies in the environment.
     use_login = token is None and username is not None
     with LabelStudio(

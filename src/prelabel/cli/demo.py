@@ -5,6 +5,8 @@ from typing import Annotated
 
 import typer
 
+from prelabel.cli.options import Executable
+
 _NOT_OF_THE_DEMO = (
     *("ssl_certfile", "ssl_keyfile"),
     *("basic_auth_user", "basic_auth_pass", "api_token", "secret_path"),
@@ -42,10 +44,7 @@ def demo(
     poses_predictor: Annotated[
         str, typer.Option(help="What finds the poses; rtmlib fetches its weights.")
     ] = "embedded-pose",
-    label_studio: Annotated[
-        Path | None,
-        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
-    ] = None,
+    label_studio: Executable = None,
 ) -> None:
     """Show prelabel at work: start everything, pre-annotate a clip and some photos, stay up."""
     from prelabel.launch.demo import Demo, check_once, keep_up

@@ -6,7 +6,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token, text_of
+from prelabel.cli.options import (
+    AsJson,
+    ConfigFile,
+    LabelStudioUrl,
+    ProjectId,
+    Token,
+    ready,
+    text_of,
+)
 
 if TYPE_CHECKING:
     from prelabel.evaluation.projects import Compared
@@ -19,7 +27,6 @@ evaluate = typer.Typer(
     no_args_is_help=True,
 )
 
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
 EachImage = Annotated[bool, typer.Option("--each", help="Print a line for each image too.")]
 
 
@@ -58,12 +65,9 @@ def coco(
 
     from prelabel.evaluation.coco import predict_people, read_coco
     from prelabel.evaluation.report import evaluate as score
-    from prelabel.logs import configure
     from prelabel.predictors.registry import create
-    from prelabel.settings import load
 
-    settings = load(poses_predictor=predictor)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(poses_predictor=predictor)
     pose = create(settings.poses_predictor, settings.options())
     annotated, absent = read_coco(annotations, images)
     scenes = track(
@@ -116,11 +120,8 @@ def project(
     from prelabel.export.pictures import Schema
     from prelabel.export.source import tasks_of_file, tasks_of_project
     from prelabel.labelstudio.config import parse
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
-    settings = load(label_studio_url=url, label_studio_api_key=token)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url, label_studio_api_key=token)
     if exported is not None and number is None and label_config is not None:
         schema = Schema(parse(text_of(label_config)))
         source = str(exported)

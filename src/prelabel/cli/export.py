@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token, text_of
+from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token, ready, text_of
 from prelabel.export.formats import Format
 
 if TYPE_CHECKING:
@@ -51,8 +51,6 @@ def export(
     from prelabel.export.dataset import export as write
     from prelabel.export.source import tasks_of_file, tasks_of_project
     from prelabel.labelstudio.config import parse
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
     if (project is None) == (exported is None) or (exported is None) != (label_config is None):
         raise SettingsError(
@@ -60,8 +58,7 @@ def export(
             "it needs one source",
             "Give --project ID, or --input FILE with --label-config FILE.",
         )
-    settings = load(label_studio_url=url, label_studio_api_key=token)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url, label_studio_api_key=token)
     with ExitStack() as stack:
         # An export file needs Label Studio for its images only, and not for all kinds of them.
         asked = project is not None or (copy_images and settings.label_studio_url)

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ServedUrl
+from prelabel.cli.options import ServedUrl, ready
 
 if TYPE_CHECKING:
     from prelabel.store.learned import LearnedVersion, LearnedVersions, Scope
@@ -21,16 +21,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 @learned.command("list")
 def list_versions(project: Project, url: ServedUrl = None, as_json: AsJson = False) -> None:
     """All versions, newest first, and which of them answers."""
-    from rich.console import Console
-
-    from prelabel.jobs import tables
-
     versions, scope = _store(project, url)
-    history = versions.history(scope)
-    if as_json:
-        print(json.dumps([tables.as_json(one) for one in history]))
-    else:
-        tables.show_history(history, Console())
+    _print(versions.history(scope), as_json=as_json)
 
 
 @learned.command()
@@ -69,13 +61,16 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Let an earlier version answer again, on all servers with the same database."""
+    versions, scope = _store(project, url)
+    versions.activate(scope, _version_before(versions.history(scope)) if to is None else to)
+    _print(versions.history(scope), as_json=as_json)
+
+
+def _print(history: "list[LearnedVersion]", *, as_json: bool) -> None:
     from rich.console import Console
 
     from prelabel.jobs import tables
 
-    versions, scope = _store(project, url)
-    versions.activate(scope, _version_before(versions.history(scope)) if to is None else to)
-    history = versions.history(scope)
     if as_json:
         print(json.dumps([tables.as_json(one) for one in history]))
     else:
@@ -84,12 +79,9 @@ def rollback(
 
 def _store(project: int, url: str | None) -> "tuple[LearnedVersions, Scope]":
     from prelabel.assembly.parts import database
-    from prelabel.logs import configure
-    from prelabel.settings import load
     from prelabel.store.learned import LearnedVersions
 
-    settings = load(label_studio_url=url)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url)
     versions = LearnedVersions(database(settings))
     return versions, versions.scope(settings.label_studio_url, project)
 

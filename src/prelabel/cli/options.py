@@ -1,12 +1,13 @@
 """Options that several commands have, each written once."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 if TYPE_CHECKING:
     from prelabel.errors import SettingsError
+    from prelabel.settings import Settings
 
 LabelStudioUrl = Annotated[
     str | None,
@@ -31,6 +32,29 @@ ConfigFile = Annotated[
         "--label-config", help="The label config of that file.", exists=True, dir_okay=False
     ),
 ]
+
+Executable = Annotated[
+    Path | None,
+    typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object.")]
+
+
+def ready(**flags: Any) -> "Settings":
+    """The settings, with what was typed; the log is as they have it from now on.
+
+    Args:
+        flags: Settings by their names; None where nothing was typed.
+
+    Raises:
+        SettingsError: They cannot be read.
+    """
+    from prelabel.logs import configure
+    from prelabel.settings import load
+
+    settings = load(**flags)
+    configure(settings.log_level, settings.log_format)
+    return settings
 
 
 def text_of(file: Path) -> str:

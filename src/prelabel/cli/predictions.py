@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import LabelStudioUrl, ProjectId, Token
+from prelabel.cli.options import AsJson, LabelStudioUrl, ProjectId, Token, ready
 
 if TYPE_CHECKING:
     from prelabel.settings import Settings
@@ -18,17 +18,14 @@ def list_versions(
     project: ProjectId = None,
     url: LabelStudioUrl = None,
     token: Token = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Say how many predictions each model version has."""
     import json
 
     from prelabel.assembly.parts import label_studio
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
-    settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url, label_studio_api_key=token, project_id=project)
     with label_studio(settings) as studio:
         versions = studio.model_versions(_project(settings))
     if as_json:
@@ -54,11 +51,8 @@ def delete(
     from prelabel.assembly.parts import label_studio
     from prelabel.errors import SettingsError
     from prelabel.labelstudio_api.predictions import delete_version
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
-    settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url, label_studio_api_key=token, project_id=project)
     number = _project(settings)
     with label_studio(settings) as studio:
         versions = studio.model_versions(number)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from prelabel.cli.options import text_of
+from prelabel.cli.options import ready, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,12 +42,9 @@ def preview(
     """
     from prelabel.assembly.parts import limits, predictors
     from prelabel.errors import PrelabelError
-    from prelabel.logs import configure
     from prelabel.preview.files import preview_files, preview_plan
-    from prelabel.settings import load
 
-    settings = load()
-    configure(settings.log_level, settings.log_format)
+    settings = ready()
     config = text_of(label_config) if label_config else None
     plan = preview_plan(find, config, predictors(settings))
     for warning in plan.warnings:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import LabelStudioUrl, ProjectId, Token
+from prelabel.cli.options import AsJson, LabelStudioUrl, ProjectId, Token
 
 if TYPE_CHECKING:
     from prelabel.batch.selection import Mode, Selection
@@ -72,7 +72,7 @@ def run(
     report: Annotated[
         Path | None, typer.Option(help="File of the HTML report. (default: in DATA_DIR)")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="Say nothing but errors.")] = False,
     default_limit: Annotated[str, typer.Option(hidden=True)] = "all",
 ) -> None:

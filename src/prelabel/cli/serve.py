@@ -150,9 +150,7 @@ def _encrypted(settings: "Settings") -> dict[str, Any]:
     except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
         raise SettingsError(
             f"SSL_CERTFILE={certificate}, SSL_KEYFILE={key}",
-            f"they cannot be used ({error.strerror or error})"
-            if isinstance(error, OSError)
-            else f"they cannot be used ({error})",
+            f"they cannot be used ({getattr(error, 'strerror', None) or error})",
             "Give PEM files of a certificate and its own key, unencrypted, that the server may "
             "read.",
         ) from error

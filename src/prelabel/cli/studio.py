@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from prelabel.cli.options import bytes_of
+from prelabel.cli.options import Executable, bytes_of, ready
 
 
 def studio(
@@ -31,21 +31,15 @@ def studio(
     image: Annotated[
         Path | None, typer.Option(help="Frame to warm up with.", exists=True, dir_okay=False)
     ] = None,
-    label_studio: Annotated[
-        Path | None,
-        typer.Option(help="The label-studio program.", envvar="LABEL_STUDIO_EXECUTABLE"),
-    ] = None,
+    label_studio: Executable = None,
     logs: Annotated[Path, typer.Option(help="Folder for both logs.")] = Path(".prelabel/logs"),
 ) -> None:
     """Start or reuse backend and Label Studio; other options go to `label-studio start`."""
     from prelabel.labelstudio_api.refusals import base_address
     from prelabel.launch.backend import own_url
     from prelabel.launch.studio import Studio, keep_up
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
-    settings = load(label_studio_username=username, label_studio_password=password)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_username=username, label_studio_password=password)
     keep_up(
         Studio(
             label_studio_url=f"http://localhost:{port}",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ProjectId, ServedUrl, Token
+from prelabel.cli.options import AsJson, ProjectId, ServedUrl, Token, ready
 
 if TYPE_CHECKING:
     from prelabel.jobs.work import Report
@@ -26,7 +26,7 @@ def train(
     ] = False,
     url: ServedUrl = None,
     token: Token = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Do what Start Training does, but wait for it; servers with the same database follow.
 
@@ -40,12 +40,9 @@ def train(
     from prelabel.errors import SettingsError
     from prelabel.jobs.tables import show_outcome
     from prelabel.jobs.training import TrainingRequest
-    from prelabel.logs import configure
-    from prelabel.settings import load
     from prelabel.store.learned import LearnedVersions
 
-    settings = load(label_studio_url=url, label_studio_api_key=token, project_id=project)
-    configure(settings.log_level, settings.log_format)
+    settings = ready(label_studio_url=url, label_studio_api_key=token, project_id=project)
     if settings.project_id is None:
         raise SettingsError(
             "prelabel train", "it is not told of which project", "Give --project N, as in its URL."

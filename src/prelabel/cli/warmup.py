@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from prelabel.cli.options import bytes_of
+from prelabel.cli.options import bytes_of, ready
 
 
 def warmup(
@@ -26,12 +26,9 @@ def warmup(
     """Have a running backend load its model, and say what answered and how long it took."""
     from prelabel.assembly.credentials import credentials
     from prelabel.launch import backend
-    from prelabel.logs import configure
-    from prelabel.settings import load
 
     picture = bytes_of(image) if image else backend.plain_picture()
-    settings = load()
-    configure(settings.log_level, settings.log_format)
+    settings = ready()
     warm = backend.warm_up(
         url or backend.own_url(settings),
         picture,

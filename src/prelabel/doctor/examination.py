@@ -13,7 +13,7 @@ from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped
 from prelabel.doctor.machine import Machine
 from prelabel.errors import PrelabelError, SettingsError
-from prelabel.settings import Settings, load
+from prelabel.settings import Settings
 
 log = structlog.get_logger(__name__)
 
@@ -44,7 +44,7 @@ class Check:
 def examine(
     machine: Machine,
     checks: Sequence[Check],
-    read_settings: Callable[[], Settings] = load,
+    read_settings: Callable[[], Settings],
     *,
     backend_url: str = "",
 ) -> Iterator[Diagnosis]:

@@ -123,7 +123,7 @@ def backend(case: Case) -> Diagnosis:
         return skipped(f"none runs at {url}; `prelabel serve` starts it, --backend-url names it")
     begin = time.monotonic()
     try:
-        health = backends.told(url, "/health", auth, case.backend_trust)
+        health = backends.told(url, auth, case.backend_trust)
     except PrelabelError as error:
         return failure(
             f"{shown(url)}: {error.cause}",

@@ -1,9 +1,9 @@
 """Label Studio tasks: their stored predictions beside what people annotated."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 import numpy as np
@@ -12,8 +12,8 @@ from prelabel.errors import ImageMissing, InvalidRequest
 from prelabel.evaluation.coco import PERSON
 from prelabel.evaluation.scenes import AnnotatedBoxes, AnnotatedPeople, Scene
 from prelabel.export.pictures import Schema
-from prelabel.export.source import accepted
-from prelabel.labelstudio.regions.read import Drawn, read
+from prelabel.export.source import accepted, moment
+from prelabel.labelstudio.regions.read import Drawn
 from prelabel.types import Detections
 
 Json = Mapping[str, Any]
@@ -56,18 +56,19 @@ def compare(tasks: Iterable[Json], schema: Schema, model_version: str | None = N
             compared.left_out[f"tasks without {missing}"] += 1
             continue
         try:
-            pages = list(_pages(task, schema))
+            images = schema.images_of(task)
         except ImageMissing:
             compared.left_out["tasks without image"] += 1
             continue
         compared.model_versions[str(prediction.get("model_version"))] += 1
-        for name, tag, page in pages:
-            drawn = _read(annotation, schema, tag, page)
-            predicted = _read(prediction, schema, tag, page)
+        for tag, page, _ in images:
+            drawn = schema.drawn(annotation, tag, page)
+            predicted = schema.drawn(prediction, tag, page)
             if any(drawn.image_hw) and predicted.image_hw not in (drawn.image_hw, (0, 0)):
                 compared.left_out["images of two sizes in annotation and prediction"] += 1
                 continue
-            compared.scenes.append(_scene(name, drawn, predicted, schema))
+            several = f", {tag.name} {page or 0}" if schema.several_images else ""
+            compared.scenes.append(_scene(f"task {task['id']}{several}", drawn, predicted, schema))
     return compared
 
 
@@ -88,23 +89,7 @@ def _newest(task: Json, model_version: str | None) -> Json | None:
 
 
 def _made_at(prediction: Json) -> tuple[datetime, int]:
-    written = prediction.get("created_at")
-    moment = datetime.fromisoformat(written) if written else datetime.min.replace(tzinfo=UTC)
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC), prediction.get("id") or 0
-
-
-def _pages(task: Json, schema: Schema) -> Iterator[tuple[str, str, int | None]]:
-    """What to call each image of a task, the tag that shows it, and its page in a list."""
-    for tag in schema.config.images:
-        for page in range(len(tag.uris(task["data"]))):
-            several = f", {tag.name} {page}" if schema.several_images else ""
-            yield f"task {task['id']}{several}", tag.name, page if tag.is_list else None
-
-
-def _read(holder: Json, schema: Schema, tag: str, page: int | None) -> Drawn:
-    """What an annotation or a prediction holds on one image."""
-    own = [region for region in holder.get("result") or () if region.get("to_name") == tag]
-    return read(own, schema.config, page)
+    return moment(prediction.get("created_at")), prediction.get("id") or 0
 
 
 def _scene(name: str, drawn: Drawn, predicted: Drawn, schema: Schema) -> Scene:

@@ -1,6 +1,6 @@
 """The annotated images of a project, in pixels, each with what people drew on it."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +9,9 @@ import numpy as np
 from prelabel.errors import ImageMissing, TaskError
 from prelabel.export.names import Names
 from prelabel.export.source import accepted
-from prelabel.labelstudio.config import ImageTag, Label, LabelConfig, normalised
+from prelabel.labelstudio.config import ImageTag, LabelConfig, normalised
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.regions.read import Drawn, read
-from prelabel.labelstudio.regions.write import Region
 from prelabel.plan import PERSON_WORDS
 from prelabel.types import Detections, Poses
 
@@ -82,12 +81,35 @@ class Schema:
             if control.tag == "KeyPointLabels"
             for index in keypoint_labels(control.labels)
         ]
-        rectangles = _labels_of(config, "RectangleLabels")
+        rectangles = [
+            label
+            for control in config.controls
+            if control.tag == "RectangleLabels"
+            for label in control.labels
+        ]
         people = [label.stored for label in rectangles if normalised(label.value) in PERSON_WORDS]
         self.keypoints = tuple(sorted(set(points)))
         self.box_labels = tuple(dict.fromkeys(label.stored for label in rectangles))
         self.person_labels = tuple(dict.fromkeys(people)) if points else ()
         self.several_images = len(config.images) > 1 or any(tag.is_list for tag in config.images)
+
+    def images_of(self, task: Mapping[str, Any]) -> list[tuple[ImageTag, int | None, str]]:
+        """Of each image of a task the tag that shows it, its page in a list, and its address.
+
+        Raises:
+            ImageMissing: The task's data lacks one.
+        """
+        return [
+            (tag, page if tag.is_list else None, uri)
+            for tag in self.config.images
+            for page, uri in enumerate(tag.uris(task["data"]))
+        ]
+
+    def drawn(self, holder: Mapping[str, Any], tag: ImageTag, page: int | None) -> Drawn:
+        """What an annotation or a prediction holds on one image."""
+        result = holder.get("result") or ()
+        own = [region for region in result if region.get("to_name") == tag.name]
+        return read(own, self.config, page)
 
 
 def pictures_of(
@@ -108,8 +130,7 @@ def pictures_of(
             skipped.append(Skipped(task["id"], reason))
             continue
         try:
-            result = annotation.get("result") or ()
-            found = list(_pictures_of_task(task, result, schema, names, measure))
+            found = list(_pictures_of_task(task, annotation, schema, names, measure))
         except ImageMissing as missing:
             skipped.append(Skipped(task["id"], f"{missing.thing} {missing.cause}"))
             continue
@@ -138,25 +159,16 @@ def everyone(picture: Picture, schema: Schema) -> Poses:
     )
 
 
-def _labels_of(config: LabelConfig, tag: str) -> list[Label]:
-    return [label for control in config.controls if control.tag == tag for label in control.labels]
-
-
 def _pictures_of_task(
     task: Mapping[str, Any],
-    result: Sequence[Region],
+    annotation: Mapping[str, Any],
     schema: Schema,
     names: Names,
     measure: Measure,
 ) -> Iterator[Picture | Skipped]:
-    images = [
-        (tag, page if tag.is_list else None, uri)
-        for tag in schema.config.images
-        for page, uri in enumerate(tag.uris(task["data"]))
-    ]
     number = task["id"]
-    for place, (tag, page, uri) in enumerate(images):
-        drawn = _read(result, tag, page, schema)
+    for place, (tag, page, uri) in enumerate(schema.images_of(task)):
+        drawn = schema.drawn(annotation, tag, page)
         image_hw = drawn.image_hw if any(drawn.image_hw) else _known_size(task, tag, page, schema)
         try:
             image_hw = image_hw or measure(uri, number)
@@ -178,11 +190,6 @@ def _pictures_of_task(
         )
 
 
-def _read(result: Sequence[Region], tag: ImageTag, page: int | None, schema: Schema) -> Drawn:
-    own = [region for region in result if region.get("to_name") == tag.name]
-    return read(own, schema.config, page)
-
-
 def _known_size(
     task: Mapping[str, Any], tag: ImageTag, page: int | None, schema: Schema
 ) -> tuple[int, int] | None:
@@ -190,7 +197,7 @@ def _known_size(
     for other in (*(task.get("annotations") or ()), *(task.get("predictions") or ())):
         # An exported file may list predictions by their ids alone.
         if isinstance(other, Mapping):
-            image_hw = _read(other.get("result") or (), tag, page, schema).image_hw
+            image_hw = schema.drawn(other, tag, page).image_hw
             if any(image_hw):
                 return image_hw
     return None

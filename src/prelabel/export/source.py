@@ -54,14 +54,15 @@ def accepted(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
     return max(annotations, key=_weight, default=None)
 
 
+def moment(written: str | None) -> datetime:
+    """A time as Label Studio writes it; before all others where none is written."""
+    told = datetime.fromisoformat(written) if written else datetime.min.replace(tzinfo=UTC)
+    return told if told.tzinfo else told.replace(tzinfo=UTC)
+
+
 def _weight(annotation: Mapping[str, Any]) -> tuple[bool, datetime, int]:
     changed = annotation.get("updated_at") or annotation.get("created_at")
-    moment = datetime.fromisoformat(changed) if changed else datetime.min.replace(tzinfo=UTC)
-    return (
-        bool(annotation.get("ground_truth")),
-        moment if moment.tzinfo else moment.replace(tzinfo=UTC),
-        annotation.get("id") or 0,
-    )
+    return bool(annotation.get("ground_truth")), moment(changed), annotation.get("id") or 0
 
 
 def _is_task(entry: object) -> bool:

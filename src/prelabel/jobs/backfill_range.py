@@ -138,13 +138,11 @@ class _Predicting:
             # Whoever answers by this name may be free in a moment; and the backfill looks, too.
             wait(POLL_S, self._report_to, f"waits for a worker that has {self._which.version}")
             return
-        manners = self._means.manners
         predicting = Predicting(
             self._predict,
             self._ledger,
             self._tally,
-            max_retries=manners.max_retries,
-            max_backoff_s=manners.max_backoff_s,
+            self._means.manners,
             stop=_Pause(self._report),
             kept=lambda _: None,
         )
@@ -226,19 +224,12 @@ class _Predicting:
             return []
         self._ledger.ask(missing)
         which = listing.Which(ids=tuple(missing))
-        pages = listing.pages(self._target.studio, self._target.project, which)
-        tasks = [self._task(listed) for _, page in pages for listed in page]
+        studio, project = self._target.studio, self._target.project
+        pages = listing.pages(studio, project, which)
+        tasks = [listed.as_task(project) for _, page in pages for listed in page]
         listed_ids = {task.id for task in tasks}
         self._ledger.drop([task_id for task_id in missing if task_id not in listed_ids])
         return tasks
-
-    def _task(self, listed: listing.Listed) -> Task:
-        return Task(
-            id=listed.id,
-            inner_id=listed.inner_id,
-            project=self._target.project,
-            data=dict(listed.data),
-        )
 
     def _current(self) -> bool:
         """Whether predictions are called now as they are to be; looked up twice a second."""

@@ -69,7 +69,7 @@ class Round:
             StageClock(),
             tally,
             clear=self._clear,
-            pause=self._pause,
+            pause=self._stop.wait,
         )
         self._got_somewhere = False
         self._next_look = 0.0
@@ -150,9 +150,6 @@ class Round:
         failures = f", {failed} failed" if failed else ""
         said = f"{min(made, total)} of {total} tasks predicted, {there} in Label Studio{failures}"
         return min(1.0, (there + failed) / max(total, 1)), f"{said}, {rate:.1f} tasks/s"
-
-    def _pause(self, seconds: float) -> None:
-        self._stop.wait(seconds)
 
     def _clear(self, task_ids: Sequence[int]) -> None:
         """Before a chunk is sent: whether it is ours to send, and not in Label Studio yet."""

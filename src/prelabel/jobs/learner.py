@@ -121,10 +121,7 @@ class Learner:
         return max(known, key=lambda scope: scope.created, default=None)
 
     def _wanted(self) -> list[Scope]:
-        asked = list(reversed(self._asked))
-        return [*asked, *(scope for scope in self._active if scope not in self._asked)][
-            : self._most
-        ]
+        return list(dict.fromkeys([*reversed(self._asked), *self._active]))[: self._most]
 
     def _load(self, scope: Scope) -> None:
         try:

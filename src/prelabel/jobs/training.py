@@ -4,7 +4,6 @@ import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
-from datetime import datetime
 from typing import Any, Literal, Self
 
 import structlog
@@ -12,7 +11,7 @@ import structlog
 from prelabel.errors import SettingsError
 from prelabel.jobs.work import Report
 from prelabel.labelstudio.config import parse
-from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.learning.archive import dumps, loads
 from prelabel.learning.gate import figures, judge
 from prelabel.learning.lessons import (
@@ -155,12 +154,11 @@ class Training:
         return {**outcome, "seconds": round(time.monotonic() - started, 2)}
 
     def _material(self, request: TrainingRequest) -> _Material:
-        project: Mapping[str, Any] = {}
         tasks, xml, created = request.tasks, request.label_config, request.created
         if self._studio is not None and (tasks is None or xml is None or created is None):
             project = self._studio.project(request.project)
             xml = xml if tasks is not None and xml else project["label_config"]
-            created = int(datetime.fromisoformat(project["created_at"]).timestamp())
+            created = created_s(project)
         scope = Scope(self._url, request.project, created or 0)
         if tasks is not None and xml:
             return _Material(scope, xml, tasks, len(tasks))

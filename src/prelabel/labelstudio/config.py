@@ -62,6 +62,11 @@ class Control:
         return self.tag.lower()
 
     @property
+    def stored_labels(self) -> frozenset[str]:
+        """Its labels or choices as they stand in results."""
+        return frozenset(label.stored for label in self.labels)
+
+    @property
     def per_region(self) -> bool:
         """Whether it describes a region rather than the whole task."""
         return self.attributes.get("perRegion", "").lower() == "true"
@@ -115,12 +120,10 @@ class VideoTag:
     Attributes:
         name: What results call `to_name`.
         value: The `value` attribute, for example "$video".
-        frame_rate: The `frameRate` attribute, for example "25" or "$fps"; "" where it has none.
     """
 
     name: str
     value: str
-    frame_rate: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,8 +169,7 @@ def parse(xml: str) -> LabelConfig:
             value = listed or element.get("value") or ""
             images.append(ImageTag(name, value, is_list=listed is not None))
         elif name and element.tag == "Video":
-            rate = element.get("frameRate", "")
-            videos.append(VideoTag(name, element.get("value", ""), rate))
+            videos.append(VideoTag(name, element.get("value", "")))
         elif name and element.get("toName"):
             controls.append(_control(element))
     return LabelConfig(tuple(images), tuple(controls), tuple(videos))

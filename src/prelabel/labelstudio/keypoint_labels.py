@@ -1,7 +1,7 @@
 """Which of the 133 whole-body keypoints a label means, in the spellings that projects use."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from prelabel import keypoints
 from prelabel.labelstudio.config import Label
@@ -23,8 +23,6 @@ _TOKENS = re.compile(
 )
 """Words as in "left_eye", "leftEye", "LEye", "LEFT_EYE" and "lefteye", and numbers."""
 _JOINTS_OF_A_FINGER = 4
-_POINTS_OF_A_HAND = len(keypoints.LEFT_HAND)
-_POINTS_OF_A_FACE = len(keypoints.FACE)
 
 
 def keypoint_labels(labels: Sequence[Label]) -> dict[int, str]:
@@ -37,7 +35,7 @@ def keypoint_labels(labels: Sequence[Label]) -> dict[int, str]:
     Where a name says nothing, its `model_index` does, if those of the other labels show that it
     counts these 133 keypoints. Of two labels for one keypoint the first counts.
     """
-    first = _FirstNumbers(label.value for label in labels)
+    first = _first_numbers(label.value for label in labels)
     by_name = [_index_of_name(label.value, first) for label in labels]
     by_number = [_model_index(label) for label in labels]
     numbers_count = _count_these_keypoints(by_name, by_number)
@@ -61,19 +59,15 @@ def _count_these_keypoints(by_name: Sequence[int | None], by_number: Sequence[in
     return set(by_number) == set(range(len(keypoints.NAMES)))
 
 
-class _FirstNumbers:
-    """Whether a project counts the points of hands and faces from 0 or from 1."""
-
-    def __init__(self, names: Iterable[str]) -> None:
-        numbers: dict[str, set[int]] = {"hand": set(), "face": set()}
-        for name in names:
-            _, words, number = _parsed(name)
-            if len(words) == 1 and words[0] in numbers and number is not None:
-                numbers[words[0]].add(number)
-        counts = {"hand": _POINTS_OF_A_HAND, "face": _POINTS_OF_A_FACE}
-        self.of = {
-            part: int(0 not in seen and counts[part] in seen) for part, seen in numbers.items()
-        }
+def _first_numbers(names: Iterable[str]) -> dict[str, int]:
+    """Whether a project counts the points of a "hand" and of a "face" from 0 or from 1."""
+    numbers: dict[str, set[int]] = {"hand": set(), "face": set()}
+    for name in names:
+        _, words, number = _parsed(name)
+        if len(words) == 1 and words[0] in numbers and number is not None:
+            numbers[words[0]].add(number)
+    counts = {"hand": len(keypoints.LEFT_HAND), "face": len(keypoints.FACE)}
+    return {part: int(0 not in seen and counts[part] in seen) for part, seen in numbers.items()}
 
 
 def _model_index(label: Label) -> int | None:
@@ -82,24 +76,23 @@ def _model_index(label: Label) -> int | None:
     return int(written) if is_number and int(written) < len(keypoints.NAMES) else None
 
 
-def _index_of_name(name: str, first: _FirstNumbers) -> int | None:
+def _index_of_name(name: str, first: Mapping[str, int]) -> int | None:
     side, words, number = _parsed(name)
     if side is None:
         if words == ["face"] and number is not None:
-            return _within(keypoints.FACE, number - first.of["face"])
+            return _within(keypoints.FACE, number - first["face"])
         return keypoints.INDEX["nose"] if words == ["nose"] and number is None else None
     if number is None or words == ["hand", "root"]:
-        joined = "_".join(words)
-        return keypoints.INDEX.get(f"{side}_{joined}")
+        return keypoints.INDEX.get("_".join([side, *words]))
     hand = keypoints.LEFT_HAND if side == "left" else keypoints.RIGHT_HAND
     return _hand_point(hand, words, number, first)
 
 
-def _hand_point(hand: range, words: list[str], number: int, first: _FirstNumbers) -> int | None:
+def _hand_point(hand: range, words: list[str], number: int, first: Mapping[str, int]) -> int | None:
     if words == ["wrist"]:
         return hand.start if number == 0 else None
     if words == ["hand"]:
-        return _within(hand, number - first.of["hand"])
+        return _within(hand, number - first["hand"])
     if len(words) == 1 and words[0] in _FINGERS:
         return _finger_point(hand, _FINGERS[words[0]], number)
     return None

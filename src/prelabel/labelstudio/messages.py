@@ -4,7 +4,6 @@ Shapes were checked against Label Studio 1.23.2. Every request may carry more fi
 they are ignored. Fields that Label Studio sends as null are null here too.
 """
 
-import json
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -27,24 +26,18 @@ _LONGEST_NAME = 100
 _MEMBERS_OF_UNIONS = ("list[Task]", "Task", "function-after[_as_list()]")
 
 
-def _as_object(value: object) -> object:
-    """`extra_params` comes as an object through the API and as text from the settings page."""
-    if isinstance(value, str):
-        try:
-            return json.loads(value)
-        except ValueError:
-            return value
-    return value
-
-
 def project_number(project: int | str | None) -> int | None:
     """A project's number where it is one that Label Studio gives, which is none of over 32 bits.
 
     Other callers may call their projects what they like.
     """
-    text = str(project) if isinstance(project, str | int) else ""
+    number = _whole_number(str(project))
+    return number if number is not None and number < _PROJECTS_END else None
+
+
+def _whole_number(text: str) -> int | None:
     is_number = text.isascii() and text.isdigit() and len(text) <= _MOST_DIGITS
-    return int(text) if is_number and int(text) < _PROJECTS_END else None
+    return int(text) if is_number else None
 
 
 def _project_name(value: object) -> object:
@@ -58,9 +51,7 @@ def _project_name(value: object) -> object:
 
 def _project_created(value: object) -> object:
     """When project `"7.1699999999"` was made; its number alone is used again in a new database."""
-    made = value.partition(".")[2] if isinstance(value, str) else ""
-    is_number = made.isascii() and made.isdigit() and len(made) <= _MOST_DIGITS
-    return int(made) if is_number else None
+    return _whole_number(value.partition(".")[2]) if isinstance(value, str) else None
 
 
 _AS_SENT = WithJsonSchema(
@@ -132,7 +123,6 @@ class SetupRequest(Request):
     label_config: str | None = Field(default=None, alias="schema")
     hostname: str | None = None
     access_token: str | None = Field(default=None, repr=False)
-    extra_params: Annotated[Any, BeforeValidator(_as_object)] = None
 
 
 class EventRequest(Request):

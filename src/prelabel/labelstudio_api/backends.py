@@ -16,7 +16,6 @@ from prelabel.labelstudio_api.refusals import base_address
 from prelabel.labelstudio_api.session import Json
 
 _CONNECTED = "CO"
-_TITLE = "prelabel"
 _BACKEND_TIMEOUT_S = 5.0
 
 
@@ -196,7 +195,7 @@ def _backend(
     basic_auth: tuple[str, str] | None,
 ) -> tuple[Json, str]:
     if not attached:
-        added = studio.add_ml_backend(project_id, url, title=_TITLE, basic_auth=basic_auth)
+        added = studio.add_ml_backend(project_id, url, basic_auth=basic_auth)
         return added, "attached"
     first = attached[0]
     same_url = first["url"].rstrip("/") == url

@@ -9,6 +9,7 @@ from typing import Any
 
 from prelabel.labelstudio_api.session import Json, Session
 
+IDS_PER_QUERY = 200  # proxies take addresses of 8 kB
 _FILES_PER_UPLOAD = 50  # Django refuses forms of more than 100 files
 _SUBMITTED = {
     "filter": "filter:tasks:total_annotations",
@@ -97,51 +98,56 @@ class LabelStudio(Session):
             page_size: Tasks per request.
             annotations: Give all fields, annotations and predictions among them.
         """
-        # With "all", an "include" would be applied to each annotation too, and leave only its id.
-        fields = {"fields": "all"} if annotations else {"fields": "task_only", "include": "id,data"}
-        return self._listed(project_id, after_id, page_size, fields)
+        return self._pages(project_id, after_id, page_size, "" if annotations else "id,data")
 
-    def annotated_tasks(self, project_id: int, *, page_size: int = 100) -> Iterator[Json]:
+    def annotated_tasks(self, project_id: int) -> Iterator[Json]:
         """The tasks that someone submitted an annotation of, with all fields, as `tasks` lists.
 
         A task that was only skipped is not among them.
-
-        Args:
-            project_id: The project.
-            page_size: Tasks per request; with all their keypoints, a task may be 100 KB.
         """
-        return self._listed(project_id, 0, page_size, {"fields": "all"}, _SUBMITTED)
+        page_size = 100  # with all its keypoints, a task may be 100 KB
+        return self._pages(project_id, 0, page_size, "", _SUBMITTED)
 
     def annotated_task_count(self, project_id: int) -> int:
         """How many tasks `annotated_tasks` lists.
 
         The project's own `num_tasks_with_annotations` leaves out imported annotations.
         """
-        path, fields = "/api/tasks/", {"fields": "task_only", "include": "id"}
-        params = {"project": project_id, "page_size": 1, "query": _query(_SUBMITTED), **fields}
-        return int(self.object("GET", path, params=params)["total"])
+        return int(self.list_tasks(project_id, all_of(_SUBMITTED), 1, "id")["total"])
 
-    def _listed(
-        self, project_id: int, after_id: int, page_size: int, fields: Json, *filters: Json
+    def list_tasks(self, project_id: int, filters: Json, page_size: int, include: str = "") -> Json:
+        """The first tasks of a project that pass filters, in the order of their ids.
+
+        Args:
+            project_id: The project.
+            filters: As the data manager knows them; `all_of` joins some.
+            page_size: How many tasks at most; Label Studio may have a lower limit of its own.
+            include: Names of fields, joined by commas; by default all.
+
+        Returns:
+            The `tasks`, and in `total` how many pass.
+        """
+        # With "all", an "include" would be applied to each annotation too, and leave only its id.
+        fields = {"fields": "task_only", "include": include} if include else {"fields": "all"}
+        params = {
+            "project": project_id,
+            "page": 1,
+            "page_size": page_size,
+            "resolve_uri": "false",
+            "query": json.dumps({"filters": filters, "ordering": ["tasks:id"]}),
+            **fields,
+        }
+        return self.object("GET", "/api/tasks/", params=params)
+
+    def _pages(
+        self, project_id: int, after_id: int, page_size: int, include: str, *filters: Json
     ) -> Iterator[Json]:
         while True:
-            answer = self.object(
-                "GET",
-                "/api/tasks/",
-                params={
-                    "project": project_id,
-                    "page": 1,
-                    "page_size": page_size,
-                    "resolve_uri": "false",
-                    "query": _query(_behind(after_id), *filters),
-                    **fields,
-                },
-            )
+            these = all_of(behind(after_id), *filters)
+            answer = self.list_tasks(project_id, these, page_size, include)
             page: list[Json] = answer.get("tasks") or []
             yield from page
-            if (
-                not page or len(page) >= answer["total"]
-            ):  # the server may have a smaller page size of its own
+            if not page or len(page) >= answer["total"]:
                 return
             after_id = page[-1]["id"]
 
@@ -169,7 +175,6 @@ class LabelStudio(Session):
         project_id: int,
         url: str,
         *,
-        title: str = "prelabel",
         basic_auth: tuple[str, str] | None = None,
     ) -> Json:
         """Attach a backend; Label Studio calls its `/health` and `/setup` first.
@@ -177,10 +182,9 @@ class LabelStudio(Session):
         Args:
             project_id: The project.
             url: The backend's address as Label Studio sees it.
-            title: What Label Studio shows.
             basic_auth: User name and password of the backend.
         """
-        body = {"project": project_id, "url": url, "title": title, **_basic(basic_auth)}
+        body = {"project": project_id, "url": url, "title": "prelabel", **_basic(basic_auth)}
         return self.object("POST", "/api/ml/", json=body)
 
     def update_ml_backend(
@@ -189,7 +193,7 @@ class LabelStudio(Session):
         project_id: int,
         url: str,
         *,
-        basic_auth: tuple[str, str] | None = None,
+        basic_auth: tuple[str, str] | None,
     ) -> Json:
         """Change a backend; Label Studio calls its `/health` and `/setup` first.
 
@@ -252,15 +256,20 @@ def created_s(project: Json) -> int:
     return int(datetime.fromisoformat(project["created_at"]).timestamp())
 
 
-def _behind(task_id: int) -> Json:
+def behind(task_id: int) -> Json:
     """The data manager's filter for all tasks behind an id."""
     return {"filter": "filter:tasks:id", "operator": "greater", "type": "Number", "value": task_id}
 
 
-def _query(*filters: Json) -> str:
-    """The data manager's query for all tasks that pass every filter, in order."""
-    conditions = {"conjunction": "and", "items": list(filters)}
-    return json.dumps({"filters": conditions, "ordering": ["tasks:id"]})
+def among(task_ids: Sequence[int]) -> Json:
+    """The data manager's filter for tasks by their ids, at most `IDS_PER_QUERY`."""
+    ids = list(task_ids)
+    return {"filter": "filter:tasks:id", "operator": "in_list", "type": "List", "value": ids}
+
+
+def all_of(*filters: Json) -> Json:
+    """Filters for what passes every one of them."""
+    return {"conjunction": "and", "items": list(filters)}
 
 
 def _basic(credentials: tuple[str, str] | None) -> Json:

@@ -7,17 +7,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from prelabel.errors import SettingsError
-from prelabel.labelstudio_api.client import LabelStudio
+from prelabel.labelstudio.tasks import Task
+from prelabel.labelstudio_api.client import IDS_PER_QUERY, LabelStudio, all_of, among, behind
 from prelabel.labelstudio_api.session import Json
 
 PAGE_SIZE = 500
-_IDS_PER_QUERY = 200  # proxies take addresses of 8 kB
-_FIELDS = {
-    "fields": "task_only",
-    "include": "id,inner_id,data,total_annotations,total_predictions",
-    "resolve_uri": "false",
-    "page": 1,
-}
+_FIELDS = "id,inner_id,data,total_annotations,total_predictions"
 _OPERATORS = {
     "!=": "not_equal",
     ">=": "greater_or_equal",
@@ -55,6 +50,10 @@ class Listed:
     annotations: int
     predictions: int
 
+    def as_task(self, project_id: int) -> Task:
+        """The task, as one that Label Studio asks for."""
+        return Task(id=self.id, inner_id=self.inner_id, project=project_id, data=dict(self.data))
+
 
 @dataclass(frozen=True, slots=True)
 class Which:
@@ -81,8 +80,7 @@ class Which:
         """
         found = [parse_filter(text) for text in self.filters]
         if self.ids:
-            among = {"type": "List", "operator": "in_list", "value": list(self.ids)}
-            found.append(Conditions("and", ({"filter": "filter:tasks:id", **among},)))
+            found.append(Conditions("and", (among(self.ids),)))
         if self.view is not None:
             data = studio.object("GET", f"/api/dm/views/{self.view}/").get("data") or {}
             found.append(_conditions(data.get("filters") or {}))
@@ -110,19 +108,17 @@ def pages(
     """
     blocks = _blocks(which)
     for place, block in enumerate(blocks):
-        behind = sum(len(other.ids) for other in blocks[place + 1 :])
+        later = sum(len(other.ids) for other in blocks[place + 1 :])
         for total, page in _pages(studio, project_id, block, page_size):
-            yield total + behind, page
+            yield total + later, page
 
 
 def count(studio: LabelStudio, project_id: int, which: Which, *more: Json) -> int:
     """How many tasks there are, of those that pass more filters, too."""
     total = 0
     for block in _blocks(which):
-        conditions = [*block.conditions(studio), _after(block.after_id)]
-        if more:
-            conditions.append(Conditions("and", more))
-        total += int(_asked(studio, project_id, conditions, 1)["total"])
+        conditions = [*block.conditions(studio), Conditions("and", more)]
+        total += int(_asked(studio, project_id, conditions, block.after_id, 1)["total"])
     return total
 
 
@@ -162,8 +158,8 @@ def _blocks(which: Which) -> list[Which]:
     if not which.ids:
         return [which]
     ids = sorted(number for number in which.ids if number > which.after_id)
-    starts = range(0, len(ids), _IDS_PER_QUERY)
-    return [replace(which, ids=tuple(ids[start : start + _IDS_PER_QUERY])) for start in starts]
+    starts = range(0, len(ids), IDS_PER_QUERY)
+    return [replace(which, ids=tuple(ids[start : start + IDS_PER_QUERY])) for start in starts]
 
 
 def _pages(
@@ -171,7 +167,7 @@ def _pages(
 ) -> Iterator[tuple[int, list[Listed]]]:
     conditions, after_id = which.conditions(studio), which.after_id
     while True:
-        answer = _asked(studio, project_id, [*conditions, _after(after_id)], page_size)
+        answer = _asked(studio, project_id, conditions, after_id, page_size)
         rows = answer.get("tasks") or []
         if not rows:
             return
@@ -196,16 +192,14 @@ def _conditions(written: Any) -> Conditions:
 
 
 def _asked(
-    studio: LabelStudio, project_id: int, conditions: Sequence[Conditions], page_size: int
+    studio: LabelStudio,
+    project_id: int,
+    conditions: Sequence[Conditions],
+    after_id: int,
+    page_size: int,
 ) -> Json:
-    query = {"filters": _joined(conditions), "ordering": ["tasks:id"]}
-    params = {
-        **_FIELDS,
-        "project": project_id,
-        "page_size": page_size,
-        "query": json.dumps(query, separators=(",", ":")),
-    }
-    return studio.object("GET", "/api/tasks/", params=params)
+    joined = _joined([*conditions, Conditions("and", (behind(after_id),))])
+    return studio.list_tasks(project_id, joined, page_size, _FIELDS)
 
 
 def _joined(conditions: Sequence[Conditions]) -> Json:
@@ -215,23 +209,18 @@ def _joined(conditions: Sequence[Conditions]) -> Json:
         SettingsError: They cannot be written so.
     """
     either = [one for one in conditions if one.conjunction == "or" and len(one.items) > 1]
-    all_of = [item for one in conditions if one not in either for item in one.items]
+    others = [item for one in conditions if one not in either for item in one.items]
     if not either:
-        return {"conjunction": "and", "items": all_of}
-    fits = len(either) == 1 and len(all_of) == 1
+        return all_of(*others)
+    fits = len(either) == 1 and len(others) == 1
     if not fits or any(item.get("child_filter") for item in either[0].items):
         raise SettingsError(
             "--view and --filter",
             "conditions joined by OR cannot be combined with further ones",
             "Join them by AND, or give the ids of the tasks with --ids.",
         )
-    items = [{**item, "child_filter": all_of[0]} for item in either[0].items]
+    items = [{**item, "child_filter": others[0]} for item in either[0].items]
     return {"conjunction": "or", "items": items}
-
-
-def _after(task_id: int) -> Conditions:
-    behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
-    return Conditions("and", ({**behind, "value": task_id},))
 
 
 def _listed(row: Json) -> Listed:

@@ -9,7 +9,6 @@ import enum
 import html
 import json
 import re
-import ssl
 import threading
 import time
 from collections.abc import Generator
@@ -257,16 +256,7 @@ def auth_for(
     )
 
 
-def login_with_password(
-    url: str,
-    username: str,
-    password: str,
-    *,
-    replace: bool = False,
-    timeout_s: float = 30.0,
-    verify: ssl.SSLContext | bool = True,
-    transport: httpx2.BaseTransport | None = None,
-) -> str:
+def login_with_password(url: str, username: str, password: str, *, replace: bool = False) -> str:
     """Log in without a browser and create a personal access token.
 
     Args:
@@ -274,9 +264,6 @@ def login_with_password(
         username: The e-mail address to log in with.
         password: Its password.
         replace: Revoke the token that the user has, where there is one.
-        timeout_s: Time for each request.
-        verify: Whether, or by which authorities, certificates are checked.
-        transport: What carries the requests; by default the network.
 
     Returns:
         A token that does not expire; Label Studio never shows it again.
@@ -289,12 +276,7 @@ def login_with_password(
     """
     url = base_address(url)
     tokens_url = f"{url}/api/token/"
-    with httpx2.Client(
-        auth=PasswordAuth(url, username, password),
-        timeout=timeout_s,
-        verify=verify,
-        transport=transport,
-    ) as http:
+    with httpx2.Client(auth=PasswordAuth(url, username, password), timeout=30.0) as http:
         try:
             answer = http.post(tokens_url)
             if answer.status_code == HTTPStatus.CONFLICT and replace:

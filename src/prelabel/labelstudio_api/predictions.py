@@ -5,9 +5,8 @@ twice. So a write is made once, and what is known of it afterwards is a `Receipt
 again looks first.
 """
 
-import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from enum import Enum
@@ -16,14 +15,14 @@ from http import HTTPStatus
 import httpx2
 
 from prelabel.errors import LabelStudioError
-from prelabel.labelstudio_api.client import LabelStudio
-from prelabel.labelstudio_api.refusals import is_locked, not_json, refusal, unreachable
+from prelabel.labelstudio_api.client import IDS_PER_QUERY, LabelStudio, all_of, among, behind
+from prelabel.labelstudio_api.refusals import not_json, refusal, unreachable
 from prelabel.labelstudio_api.session import Json
 
 IMPORT_TIMEOUT_S = 300.0
 """A chunk of 500 predictions took 4 s on two cores; gateways give up after 60 to 120 s."""
 
-_IDS_PER_QUERY = 200  # proxies take addresses of 8 kB
+_FIELDS = "id,total_predictions,predictions_model_versions"
 _LONGEST_COLUMN = 500  # where Label Studio cuts `predictions_model_versions`
 _CUT_SETTLES_S = 10.0
 _GATEWAY_SETTLES_S = 60.0
@@ -90,10 +89,9 @@ def holders(
         The number of predictions of all versions, by the ids of those tasks.
     """
     found: dict[int, int] = {}
-    for start in range(0, len(task_ids), _IDS_PER_QUERY):
-        ids = list(task_ids[start : start + _IDS_PER_QUERY])
-        among = {"filter": "filter:tasks:id", "operator": "in_list", "type": "List", "value": ids}
-        found |= _holders(studio, project_id, version, among, len(ids))
+    for start in range(0, len(task_ids), IDS_PER_QUERY):
+        ids = task_ids[start : start + IDS_PER_QUERY]
+        found |= _holders(studio, project_id, version, among(ids), len(ids))
     return found
 
 
@@ -112,7 +110,7 @@ def number_of_holders(studio: LabelStudio, project_id: int, version: str) -> int
     if any(version in name and version != name for name in names):
         # Label Studio would count those, too.
         return sum(1 for _ in all_holders(studio, project_id, version))
-    return int(_listing(studio, project_id, [holds(version)], page_size=1)["total"])
+    return int(studio.list_tasks(project_id, all_of(holds(version)), 1, _FIELDS)["total"])
 
 
 def holds(version: str) -> Json:
@@ -125,9 +123,8 @@ def all_holders(studio: LabelStudio, project_id: int, version: str) -> Iterator[
     """The tasks that hold a prediction of a model version, in the order of their ids."""
     after_id = 0
     while True:
-        behind = {"filter": "filter:tasks:id", "operator": "greater", "type": "Number"}
-        items = [{**behind, "value": after_id}, holds(version)]
-        answer = _listing(studio, project_id, items, page_size=500)
+        these = all_of(behind(after_id), holds(version))
+        answer = studio.list_tasks(project_id, these, 500, _FIELDS)
         rows = answer.get("tasks") or []
         yield from _exactly(studio, version, rows)
         if len(rows) >= int(answer["total"]):
@@ -169,7 +166,7 @@ def delete_version(studio: LabelStudio, project_id: int, version: str) -> int:
 def _holders(
     studio: LabelStudio, project_id: int, version: str, tasks: Json, most: int
 ) -> dict[int, int]:
-    answer = _listing(studio, project_id, [tasks, holds(version)], page_size=max(most, 1))
+    answer = studio.list_tasks(project_id, all_of(tasks, holds(version)), most, _FIELDS)
     return _exactly(studio, version, answer.get("tasks") or [])
 
 
@@ -184,25 +181,6 @@ def _exactly(studio: LabelStudio, version: str, rows: Sequence[Json]) -> dict[in
         if holds:
             found[task_id] = int(row["total_predictions"])
     return found
-
-
-def _listing(
-    studio: LabelStudio, project_id: int, items: Sequence[Mapping[str, object]], page_size: int
-) -> Json:
-    query = {
-        "filters": {"conjunction": "and", "items": items},
-        "ordering": ["tasks:id"],
-    }
-    params = {
-        "project": project_id,
-        "page": 1,
-        "page_size": page_size,
-        "fields": "task_only",
-        "include": "id,total_predictions,predictions_model_versions",
-        "resolve_uri": "false",
-        "query": json.dumps(query, separators=(",", ":")),
-    }
-    return studio.object("GET", "/api/tasks/", params=params)
 
 
 def _write(studio: LabelStudio, path: str, body: bytes) -> Receipt:
@@ -233,9 +211,9 @@ def _not_taken(response: httpx2.Response) -> Receipt:
         return Receipt(Fate.TURNED_AWAY, error=error, retry_after_s=wait_s)
     if status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}:
         return Receipt(Fate.IN_DOUBT, 0, error, wait_s, _GATEWAY_SETTLES_S)
-    # These come from Label Studio itself when it has ended, or from a gateway that did not ask it.
+    # A 503 comes from Label Studio when it has ended, or from a gateway that did not ask it.
     # Of a locked database the predictions may be stored, and only the counters missing.
-    if status == HTTPStatus.SERVICE_UNAVAILABLE or is_locked(response):
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Receipt(Fate.IN_DOUBT, 0, error, wait_s)
     content_is_wrong = {
         HTTPStatus.BAD_REQUEST,
@@ -244,8 +222,6 @@ def _not_taken(response: httpx2.Response) -> Receipt:
     }
     if status in content_is_wrong:
         return Receipt(Fate.REFUSED, error=error)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return Receipt(Fate.IN_DOUBT, 0, error, wait_s)
     raise error
 
 

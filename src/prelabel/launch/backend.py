@@ -16,8 +16,8 @@ from PIL import Image
 
 from prelabel.errors import LoginRefused, ModelError, OperatorError, SettingsError
 from prelabel.labelstudio_api.refusals import base_address
-from prelabel.launch.label_studio import host_and_port
-from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, Trust, port_is_taken
+from prelabel.launch.label_studio import free_place
+from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, Trust
 from prelabel.settings import Settings
 
 NAME = "prelabel backend"
@@ -56,11 +56,7 @@ def start(
     Raises:
         OperatorError: The port is taken, or it did not come up.
     """
-    host, port = host_and_port(url)
-    if port_is_taken(host, port):
-        raise OperatorError(
-            f"port {port}", "another program uses it", "Stop that program or choose a port."
-        )
+    host, port = free_place(url)
     program = str(Path(sysconfig.get_path("scripts")) / "prelabel")
     command = [program, "serve", "--host", host, "--port", str(port)]
     child = Child.start(NAME, command, log_path=log_path, environment=environment)
@@ -112,10 +108,8 @@ def is_running(url: str, auth: httpx2.Auth | None = None, verify: Trust = True) 
     return isinstance(health, dict) and "model_loaded" in health
 
 
-def told(
-    url: str, path: str, auth: httpx2.Auth | None = None, verify: Trust = True
-) -> dict[str, Any]:
-    """What the backend at `url` tells of itself at a path, such as "/health".
+def told(url: str, auth: httpx2.Auth | None = None, verify: Trust = True) -> dict[str, Any]:
+    """What the backend at `url` says of its health.
 
     Raises:
         SettingsError: `url` is no address.
@@ -125,7 +119,7 @@ def told(
     """
     url = base_address(url)
     with httpx2.Client(base_url=url, auth=auth, timeout=PROBE_TIMEOUT_S, verify=verify) as client:
-        return _ask(client, "GET", path)
+        return _ask(client, "GET", "/health")
 
 
 def warm_up(

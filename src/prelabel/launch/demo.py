@@ -129,11 +129,8 @@ def _start_label_studio(demo: Demo, started: ExitStack, say: Say) -> tuple[Child
         demo.label_studio, data_dir=demo.data_dir, first_user=USER
     )
     say("Label Studio: starting (the first start makes its database: a minute or so)")
-    studio = installation.start(demo.label_studio_url, log_path=demo.logs_dir / "label-studio.log")
-    started.enter_context(studio)
-    studio.wait_until_answers(
-        f"{demo.label_studio_url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S
-    )
+    log_path = demo.logs_dir / "label-studio.log"
+    studio = started.enter_context(installation.running(demo.label_studio_url, log_path=log_path))
     token = login_with_password(demo.label_studio_url, USER.username, USER.password, replace=True)
     return studio, token
 

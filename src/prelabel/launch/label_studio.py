@@ -1,7 +1,8 @@
 """Label Studio as a child process: where it is, what it needs to work with a backend beside it."""
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -78,14 +79,21 @@ class Installation:
             OperatorError: The port is taken (Label Studio itself would quietly take the next
                 one), or the program cannot be started.
         """
-        host, port = host_and_port(url)
-        if port_is_taken(host, port):
-            raise OperatorError(
-                f"port {port}", "another program uses it", "Stop that program or choose a port."
-            )
+        host, port = free_place(url)
         command = [str(self.executable), "start", "--no-browser"]
         command += ["--internal-host", host, "--port", str(port), *self.arguments]
         return Child.start(NAME, command, log_path=log_path, environment=self.environment())
+
+    @contextmanager
+    def running(self, url: str, *, log_path: Path) -> Iterator[Child]:
+        """Start it, wait until it answers, and stop it in the end.
+
+        Raises:
+            OperatorError: As `start`; or it ended, or did not answer in time.
+        """
+        with self.start(url, log_path=log_path) as child:
+            child.wait_until_answers(f"{url}/health", timeout_s=FIRST_START_TIMEOUT_S)
+            yield child
 
 
 def find_executable(given: Path | None) -> Path:
@@ -114,6 +122,20 @@ def is_running(url: str) -> bool:
         return "label-studio-os-package" in answer.json()
     except (httpx2.TransportError, ValueError):
         return False
+
+
+def free_place(url: str) -> tuple[str, int]:
+    """The address to listen on for a URL.
+
+    Raises:
+        OperatorError: Another program listens there.
+    """
+    host, port = host_and_port(url)
+    if port_is_taken(host, port):
+        raise OperatorError(
+            f"port {port}", "another program uses it", "Stop that program or choose a port."
+        )
+    return host, port
 
 
 def host_and_port(url: str) -> tuple[str, int]:

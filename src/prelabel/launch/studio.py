@@ -78,14 +78,8 @@ def _label_studio(studio: Studio, settings: Settings, started: ExitStack, say: S
         arguments=studio.arguments,
     )
     say("Label Studio: starting (the first start makes its database: a minute or so)")
-    child = installation.start(
-        studio.label_studio_url, log_path=studio.logs_dir / "label-studio.log"
-    )
-    started.enter_context(child)
-    child.wait_until_answers(
-        f"{studio.label_studio_url}/health", timeout_s=label_studio.FIRST_START_TIMEOUT_S
-    )
-    return [child]
+    log_path = studio.logs_dir / "label-studio.log"
+    return [started.enter_context(installation.running(studio.label_studio_url, log_path=log_path))]
 
 
 def _backend(
@@ -116,8 +110,7 @@ def _backend(
         environment=environment,
         verify=ours,
     )
-    started.enter_context(child)
-    return [child], ours
+    return [started.enter_context(child)], ours
 
 
 def _require_its_scheme(url: str, settings: Settings) -> None:

@@ -12,20 +12,17 @@ from dataclasses import asdict
 
 import numpy as np
 
-from prelabel.learning.packing import pack, unpack
-from prelabel.learning.sequence import Learned, Options
+from prelabel.learning.packing import unpack
+from prelabel.learning.sequence import TODAY, Learned, Options
 
 FORMAT = "prelabel sequence learner 1"
-_TODAY = "today_"
 
 
 def dumps(learned: Learned) -> bytes:
     """Everything that `loads` needs to answer as `learned` does."""
     about = json.dumps({"format": FORMAT, "options": asdict(learned.options)})
     file = io.BytesIO()
-    arrays = {"about": np.frombuffer(about.encode(), np.uint8), **pack(learned.frames)}
-    if learned.today is not None:
-        arrays |= pack(learned.today, _TODAY)
+    arrays = {"about": np.frombuffer(about.encode(), np.uint8), **learned.packed()}
     np.savez_compressed(file, allow_pickle=False, **arrays)
     return file.getvalue()
 
@@ -43,9 +40,9 @@ def loads(blob: bytes) -> Learned:
             if about["format"] != FORMAT:
                 raise ValueError(f"expected {FORMAT!r}, got {about['format']!r}")
             today = {
-                name.removeprefix(_TODAY): array
+                name.removeprefix(TODAY): array
                 for name, array in arrays.items()
-                if name.startswith(_TODAY)
+                if name.startswith(TODAY)
             }
             return Learned(
                 unpack(arrays), Options(**about["options"]), unpack(today) if today else None

@@ -162,9 +162,8 @@ class Carrier:
         ascending = np.sort(frames)
         starts = np.searchsorted(ascending, self._first, side="left")
         counts = np.maximum(np.searchsorted(ascending, self._last, side="right") - starts, 0)
-        owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
-        steps = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
-        at = ascending[np.repeat(starts, counts) + steps]
+        owners, places = motion.runs(starts, counts)
+        at = ascending[places]
         order = np.lexsort((owners, at))
         return at[order], owners[order]
 

@@ -229,6 +229,5 @@ def _of_own_track(trials: Trials, owners: Ints) -> tuple[Ints, Ints]:
     sorted_owners = trials.owners[order]
     starts = np.searchsorted(sorted_owners, owners, side="left")
     counts = np.searchsorted(sorted_owners, owners, side="right") - starts
-    query = np.repeat(np.arange(len(owners)), counts)
-    steps = np.arange(len(query)) - np.repeat(np.cumsum(counts) - counts, counts)
-    return query, order[np.repeat(starts, counts) + steps]
+    query, places = motion.runs(starts, counts)
+    return query, order[places]

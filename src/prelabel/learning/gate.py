@@ -156,8 +156,9 @@ def _reached(
     pairs: list[tuple[float, float]] = []
     for frame in truth:
         answer = guesses.get(frame.key)
-        for kind in kinds.get(frame.key.sequence, ()) if answer else ():
-            assert answer is not None
+        if answer is None:
+            continue
+        for kind in kinds.get(frame.key.sequence, ()):
             said = scaled_guess(answer, frame, kind)
             ious = np.zeros(len(said))
             _, columns, overlap = matches(boxes_of(frame, kind), said)

@@ -1,7 +1,7 @@
 """What people marked on one frame: what the learner learns from, and what it answers with."""
 
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -152,12 +152,4 @@ def _inside(boxes: Detections, image_hw: tuple[int, int]) -> Detections:
     """Boxes cut to the image; those outside it are left out."""
     clipped = clip_boxes(boxes.boxes_xyxy, image_hw)
     kept = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
-    rest = boxes.take(kept)
-    return Detections(
-        clipped[kept],
-        rest.scores,
-        rest.labels,
-        rest.body_parts,
-        rest.source,
-        attributes=rest.attributes,
-    )
+    return replace(boxes.take(kept), boxes_xyxy=clipped[kept])

@@ -122,6 +122,13 @@ def _normalised(weights: Floats) -> Floats:
     return normalised
 
 
+def runs(starts: Ints, counts: Ints) -> tuple[Ints, Ints]:
+    """Runs of `counts` places from `starts` on, one after the other: whose run, and the place."""
+    owners = np.repeat(np.arange(len(counts), dtype=np.int64), counts)
+    steps = np.arange(len(owners)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return owners, np.repeat(starts, counts) + steps
+
+
 def answers(window: Window, weights: Floats, samples: Floats) -> Floats:
     """What the weights make of samples (n, D): (Q, D)."""
     weighted: Floats = np.einsum("qw,qwd->qd", weights, samples[window.rows])

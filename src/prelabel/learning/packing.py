@@ -46,8 +46,8 @@ def pack(frames: Sequence[MarkedFrame], prefix: str = "") -> Arrays:
         "frame_marks": _whole(len(frame.marks) for frame in frames),  # (F,) how many marks each
         "frame_drawn": _whole(len(frame.drawn) for frame in frames),  # (F,) how many bytes each
         "drawn": np.frombuffer(drawn, np.uint8),
-        "mark_words": np.array(words, np.int64).reshape(-1, 4),  # (M, 4)
-        "mark_boxes": _stacked([mark.box_xyxy for mark in marks], (4,)),  # (M, 4)
+        "mark_words": np.array(words, np.int64).reshape(-1, 4),
+        "mark_boxes": np.array([mark.box_xyxy for mark in marks], np.float32).reshape(-1, 4),
         "mark_points": _whole(len(mark.points_seen) for mark in marks),  # (M,) how many each
         "points_xy": _joined([mark.points_xy for mark in marks]),  # (P, 2)
         "points_seen": np.array([seen for mark in marks for seen in mark.points_seen], bool),
@@ -117,10 +117,6 @@ def _written(attributes: Mapping[str, tuple[str, ...]]) -> str:
 
 def _whole(numbers: Iterable[int]) -> NDArray[np.int64]:
     return np.fromiter(numbers, np.int64)
-
-
-def _stacked(rows: Sequence[NDArray[np.float32]], shape: tuple[int, ...]) -> NDArray[np.float32]:
-    return np.stack(rows) if rows else np.zeros((0, *shape), np.float32)
 
 
 def _joined(rows: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:

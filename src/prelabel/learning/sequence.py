@@ -8,10 +8,12 @@ from dataclasses import asdict, dataclass
 from prelabel.learning.clip import Clip, Kind, Options, as_drawn
 from prelabel.learning.frames import FrameKey, whole
 from prelabel.learning.marks import FrameAnswer, MarkedFrame
-from prelabel.learning.packing import digest, pack
-from prelabel.learning.tracks import Track
+from prelabel.learning.packing import Arrays, digest, pack
 
-__all__ = ["Learned", "Lesson", "Options", "learn"]
+__all__ = ["TODAY", "Learned", "Lesson", "Options", "learn"]
+
+TODAY = "today_"
+"""What the names of the arrays begin with that hold what people say now."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -79,18 +81,12 @@ class Learned:
         self.frames = _in_order(frames)
         self.options = options
         self.today = None if today is None else _in_order(today)
-        self.digest = digest(
-            {**pack(self.frames), **pack(self.today, "today_")}
-            if self.today is not None
-            else pack(self.frames),
-            json.dumps(asdict(options)),
-        )
+        self.digest = digest(self.packed(), json.dumps(asdict(options)))
         self.kinds = _kinds(self.frames, options.min_samples)
         self._clips = {
             name: Clip(members, self.kinds.get(name, ()), options)
             for name, members in by_sequence(self.frames).items()
         }
-
         self._tasks = {frame.key: frame.task for frame in (*self.frames, *(self.today or ()))}
         self._said = {frame.key: frame for frame in self.today or ()}
         self._outdated: set[FrameKey] = set()
@@ -108,6 +104,11 @@ class Learned:
         now = _in_order(frames)
         is_same = digest(pack(now), "") == digest(pack(self.frames), "")
         return Learned(self.frames, self.options, None if is_same else now)
+
+    def packed(self) -> Arrays:
+        """What people said, of then and of now, as arrays."""
+        arrays = pack(self.frames)
+        return arrays if self.today is None else arrays | pack(self.today, TODAY)
 
     @property
     def sequences(self) -> Collection[str]:
@@ -132,12 +133,6 @@ class Learned:
     def annotated_on(self, key: FrameKey) -> int | None:
         """The task that a frame was annotated on; None where that is not known."""
         return self._tasks.get(key)
-
-    def tracks(self, sequence: str) -> tuple[Track, ...]:
-        """The objects of a sequence, over its annotated frames; () for an unknown sequence."""
-        clip = self._clips.get(sequence)
-        carriers = clip.carriers if clip else ()
-        return tuple(track for carrier in carriers for track in carrier.tracks)
 
 
 def _in_order(frames: Sequence[MarkedFrame]) -> tuple[MarkedFrame, ...]:

@@ -223,9 +223,11 @@ class _Journey:
         raise declined
 
     def _declined(self, status: int, url: httpx2.URL, auth: httpx2.Auth | None) -> Declined:
-        if self._at_label_studio:
-            said = label_studio_said(status, self._path(url), with_token=auth is not None)
-        elif self._target.label_studio is not None and status == HTTPStatus.UNAUTHORIZED:
+        label_studio = self._target.label_studio
+        if label_studio is not None and self._at_home:
+            path = label_studio.path_below(url) or url.path
+            said = label_studio_said(status, path, with_token=auth is not None)
+        elif label_studio is not None and status == HTTPStatus.UNAUTHORIZED:
             said = (
                 f"Label Studio redirected to {shown(str(url))}, which answered 401",
                 "If that is the same Label Studio, set LABEL_STUDIO_URL to that address.",
@@ -233,10 +235,6 @@ class _Journey:
         else:
             said = server_said(status, url.host, with_login=auth is not None)
         return Declined(*said, status)
-
-    def _path(self, url: httpx2.URL) -> str:
-        label_studio = self._target.label_studio
-        return (label_studio.path_below(url) if label_studio else None) or url.path
 
     def _content(self, response: httpx2.Response) -> bytes:
         """The body, counted while it comes, after its transfer compression is undone."""

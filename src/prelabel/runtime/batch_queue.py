@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from threading import Condition, Event
-from typing import Protocol, runtime_checkable
 
 import structlog
 
@@ -17,6 +16,7 @@ from prelabel.predictors.base import Answer, Predictor, calls_at_once
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.hanging import UNWATCHED, Hang, TakeBack, Watch
 from prelabel.runtime.isolation import answer_each
+from prelabel.runtime.noted import Noted
 from prelabel.types import Ask, Detections, Image, Poses
 
 log = structlog.get_logger(__name__)
@@ -81,15 +81,6 @@ class _Call:
 
 
 _Batch = list[tuple[_Call, int]]
-
-
-@runtime_checkable
-class Noting(Protocol):
-    """What else a predictor has that notes on which images it hangs."""
-
-    def hangs(self, images: Sequence[Image], ask: Ask, hang: Hang) -> TakeBack:
-        """Note that it does not come back from these."""
-        ...
 
 
 class BatchQueue:
@@ -203,7 +194,7 @@ class BatchQueue:
         given = {id(image) for image in images}
         predictor = self.predictor
         # First: as soon as it is known, somebody may end this process.
-        forgive = predictor.hangs(images, ask, hang) if isinstance(predictor, Noting) else None
+        forgive = predictor.hangs(images, ask, hang) if isinstance(predictor, Noted) else None
         with self._changed:
             self._hangs += (hang,)
             for call, index in batch:

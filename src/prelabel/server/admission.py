@@ -52,11 +52,6 @@ class Admission:
         self._is_closed = False
         self._lock = Lock()
 
-    @property
-    def waiting(self) -> int:
-        """Tasks that were taken and have no outcome yet."""
-        return self._tasks
-
     def occupancy(self) -> Occupancy:
         """How full it is now."""
         with self._lock:

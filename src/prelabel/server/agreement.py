@@ -9,7 +9,7 @@ the project's `model_version` is that of the prediction).
 """
 
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any, Literal
@@ -111,7 +111,7 @@ def _sent_along(annotation: Mapping[str, Any]) -> dict[str, str]:
     return _labels_by_id(_drawn(prediction.get("result")))
 
 
-def _labels_by_id(result: Iterator[Mapping[str, Any]] | Regions) -> dict[str, str]:
+def _labels_by_id(result: Iterable[Mapping[str, Any]]) -> dict[str, str]:
     return {str(region.get("id")): label for region in result for label in labels_of(region)}
 
 

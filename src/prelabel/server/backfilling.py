@@ -5,21 +5,18 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from prelabel.errors import StoreUnavailable
-from prelabel.server.records import Recorded
+from prelabel.jobs.retrieves import Retrieves
+from prelabel.jobs.work import Runner
+from prelabel.server.records import SHOWN_JOBS, Recorded
 from prelabel.store.jobs import Jobs
-
-if TYPE_CHECKING:
-    from prelabel.jobs.retrieves import Retrieves
-    from prelabel.jobs.work import Runner
 
 log = structlog.get_logger(__name__)
 
-SHOWN_JOBS = 50
 _STOPPING_S = 5.0
 _PATIENCE_S = 5.0
 """How long a request waits for the ledger; Label Studio waits 15 s longer than the deadline."""
@@ -41,7 +38,7 @@ class Backfilling:
         jobs: The table of jobs.
     """
 
-    def __init__(self, retrieves: "Retrieves", runner: "Runner", jobs: Jobs) -> None:
+    def __init__(self, retrieves: Retrieves, runner: Runner, jobs: Jobs) -> None:
         self.retrieves = retrieves
         self.runner = runner
         self.jobs = jobs

@@ -57,11 +57,8 @@ def labels_of(region: Mapping[str, Any]) -> list[str]:
     if not isinstance(kind, str) or not kind.endswith("labels") or not isinstance(value, Mapping):
         return []
     labels = value.get(kind) or ()
-    return [label for label in labels if isinstance(label, str)] if _is_list(labels) else []
-
-
-def _is_list(value: object) -> bool:
-    return isinstance(value, list | tuple)
+    is_list = isinstance(labels, list | tuple)
+    return [label for label in labels if isinstance(label, str)] if is_list else []
 
 
 def _cumulative(counts: Sequence[int]) -> list[tuple[str, float]]:

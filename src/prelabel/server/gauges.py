@@ -4,9 +4,10 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
+from operator import attrgetter
 from pathlib import Path
-from threading import active_count
 
 from prometheus_client import Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
@@ -28,32 +29,11 @@ _MEMORY_LIMITS = (
 """Where Linux writes what a container may use: control groups 2 and 1; "max" is no limit."""
 
 
-def threads() -> float:
-    """How many threads this process has."""
-    return active_count()
-
-
-class InFlight:
-    """Requests that are being answered. Counted on the event loop alone."""
-
-    def __init__(self) -> None:
-        self._count = 0
-
-    def add(self, change: int) -> None:
-        """One more, or one less."""
-        self._count += change
-
-    def collect(self) -> Iterator[Metric]:
-        """The series."""
-        name, text = "prelabel_requests_in_flight", "Requests that are being answered."
-        yield GaugeMetricFamily(name, text, self._count)
-
-
+@dataclass(frozen=True, slots=True, eq=False)
 class OfPredictors:
     """Which predictors answer, and what waits for them."""
 
-    def __init__(self, predictors: Mapping[str, Predictor]) -> None:
-        self._predictors = predictors
+    predictors: Mapping[str, Predictor]
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
@@ -87,7 +67,7 @@ class OfPredictors:
             "Whether a model has been on one batch for over MODEL_HANG_SECONDS, by what it finds.",
             labels=("finds",),
         )
-        for finds, predictor in self._predictors.items():
+        for finds, predictor in self.predictors.items():
             health = predictor.health()
             about = [finds, predictor.name, str(health.get("device", "cpu"))]
             loaded.add_metric(about, float(bool(health.get("loaded"))))
@@ -102,15 +82,15 @@ class OfPredictors:
         yield from (loaded, fallback, depth, oldest, running, hangs)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfCache:
     """Decoded images kept in memory."""
 
-    def __init__(self, counts: Callable[[], CacheCounts]) -> None:
-        self._counts = counts
+    counts: Callable[[], CacheCounts]
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
-        counts = self._counts()
+        counts = self.counts()
         asked = CounterMetricFamily(
             "prelabel_image_cache",
             "Images asked of the cache, by outcome: hit or miss.",
@@ -127,47 +107,47 @@ class OfCache:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfRoom:
     """Decoded images that are alive, kept or not, beside the most that may be."""
 
-    def __init__(self, room: ImageRoom) -> None:
-        self._room = room
+    room: ImageRoom
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
         for name, text, value in (
-            ("bytes", "Memory of decoded images that are worked on or kept.", self._room.bytes),
+            ("bytes", "Memory of decoded images that are worked on or kept.", self.room.bytes),
             (
                 "bytes_limit",
                 "From here on further images wait: MAX_QUEUED_MB and IMAGE_CACHE_MB together.",
-                self._room.most_bytes,
+                self.room.most_bytes,
             ),
-            ("waiting_tasks", "Tasks whose images wait for that memory.", self._room.waiting),
+            ("waiting_tasks", "Tasks whose images wait for that memory.", self.room.waiting),
         ):
             yield GaugeMetricFamily(f"prelabel_image_room_{name}", text, value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfState:
     """Whether requests may be sent here, as `/ready` says."""
 
-    def __init__(self, state: Callable[[], str]) -> None:
-        self._state = state
+    state: Callable[[], str]
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
         text = "Whether requests may be sent here, as `/ready` says."
-        yield GaugeMetricFamily("prelabel_ready", text, float(self._state() == "ok"))
+        yield GaugeMetricFamily("prelabel_ready", text, float(self.state() == "ok"))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfMemory:
     """The prediction store, as this process uses it."""
 
-    def __init__(self, counts: Callable[[], MemoryCounts]) -> None:
-        self._counts = counts
+    counts: Callable[[], MemoryCounts]
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
-        counts = self._counts()
+        counts = self.counts()
         asked = CounterMetricFamily(
             "prelabel_prediction_store",
             "Images asked of the prediction store, by outcome: `hit`, `miss`, or `quarantined`, "
@@ -190,15 +170,15 @@ class OfMemory:
         )
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfAdmission:
     """What waits for an answer, beside the most that may."""
 
-    def __init__(self, occupancy: Callable[[], Occupancy]) -> None:
-        self._occupancy = occupancy
+    occupancy: Callable[[], Occupancy]
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
-        now = self._occupancy()
+        now = self.occupancy()
         for name, text, value in (
             ("tasks", "Tasks that were taken and have no outcome yet.", now.tasks),
             ("tasks_limit", "The most of them: MAX_QUEUED_TASKS.", now.most_tasks),
@@ -237,15 +217,15 @@ class OfMachine:
             yield GaugeMetricFamily(f"prelabel_data_disk_{name}_bytes", text, value)
 
 
+@dataclass(frozen=True, slots=True, eq=False)
 class OfRecords:
     """Jobs and learnt versions, as the database knew them when it last answered."""
 
-    def __init__(self, records: Records) -> None:
-        self._records = records
+    records: Records
 
     def collect(self) -> Iterator[Metric]:
         """The series."""
-        known = self._records.latest()
+        known = self.records.latest()
         yield GaugeMetricFamily(
             "prelabel_database_up", "Whether the database answers.", float(not known.trouble)
         )
@@ -264,7 +244,7 @@ class OfRecords:
             "linear.",
             labels=("project", "way"),
         )
-        for taught in self._records.latest().taught:
+        for taught in self.records.latest().taught:
             active = next((one for one in taught.versions if one.active), None)
             if active is not None:
                 version.add_metric([str(taught.project)], active.version)
@@ -332,12 +312,8 @@ def _untaken_s(jobs: Sequence[Job], now: datetime) -> float:
 
 def _last_ended(jobs: Sequence[Job]) -> dict[str, Job]:
     """The job of each status that ended last."""
-    ended = sorted((job for job in jobs if job.finished), key=_finished)
+    ended = sorted((job for job in jobs if job.finished), key=attrgetter("finished"))
     return {job.status: job for job in ended}
-
-
-def _finished(job: Job) -> float:
-    return job.finished.timestamp() if job.finished else 0.0
 
 
 def memory_limit_bytes() -> int:

@@ -1,24 +1,20 @@
 """The learning loop as the server sees it: events start trainings, trainings teach plans."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prelabel.errors import NoSuchJob
+from prelabel.jobs.learner import Learner
+from prelabel.jobs.requests import Trainings
+from prelabel.jobs.work import Runner
 from prelabel.labelstudio.messages import FitRequest, TrainRequest, project_number
 from prelabel.labelstudio.regions.write import SHAPES
 from prelabel.plan import Plan
 from prelabel.plan import Taught as Lesson
-from prelabel.server.records import Recorded, Taught, Version
+from prelabel.server.records import SHOWN_JOBS, Recorded, Taught, Version
 from prelabel.store.jobs import Job, Jobs
-
-if TYPE_CHECKING:
-    from prelabel.jobs.learner import Learner
-    from prelabel.jobs.requests import Trainings
-    from prelabel.jobs.work import Runner
 
 TRAIN_EVENTS = frozenset({"START_TRAINING", "TRAIN"})
 """What a person sends who presses the button."""
@@ -36,7 +32,6 @@ NO_PROJECT = "The event names no project: nothing is trained."
 QUEUED = "The training is queued; the status page and /job_status show how it goes."
 
 DRAWN = (*SHAPES, "videorectangle")
-SHOWN_JOBS = 50
 SHOWN_PROJECTS = 12
 """Projects whose learner the status page and the metrics show."""
 _STOPPING_S = 5.0

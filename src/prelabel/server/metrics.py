@@ -7,6 +7,7 @@ import platform
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from threading import active_count
 from typing import Any
 
 from prometheus_client import (
@@ -25,7 +26,6 @@ from prelabel.pipeline import Outcome, Prediction
 from prelabel.server.agreement import Remembered, review
 from prelabel.server.bounded import Bounded
 from prelabel.server.confidences import Confidences
-from prelabel.server.gauges import InFlight, threads
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 ACTIONS = frozenset(
@@ -56,11 +56,9 @@ class Metrics:
         ProcessCollector(registry=self._registry)
         self._confidences = Confidences()
         self._remembered = Remembered()
-        self._in_flight = InFlight()
         self._versions = Bounded()
         self._labels = Bounded()
-        for collector in (self._confidences, self._in_flight):
-            self.watch(collector)
+        self.watch(self._confidences)
         self._count_requests()
         self._count_work()
         self._count_people()
@@ -72,11 +70,11 @@ class Metrics:
 
     def began(self) -> None:
         """A request came."""
-        self._in_flight.add(1)
+        self._in_flight.inc()
 
     def answered(self, route: str, status: int, seconds: float) -> None:
         """Count one answered request."""
-        self._in_flight.add(-1)
+        self._in_flight.dec()
         self._requests.labels(route, str(status)).observe(seconds)
         if status in DROPPED:
             self._dropped.labels(DROPPED[status]).inc()
@@ -158,6 +156,11 @@ class Metrics:
         return list(self._registry.collect())
 
     def _count_requests(self) -> None:
+        self._in_flight = Gauge(
+            "prelabel_requests_in_flight",
+            "Requests that are being answered.",
+            registry=self._registry,
+        )
         self._requests = self._histogram(
             "request_seconds", "Time to answer a request, by route and status.", "route", "status"
         )
@@ -242,5 +245,5 @@ class Metrics:
         )
         build.labels(__version__, platform.python_version()).set(1)
         Gauge("prelabel_threads", "Threads of this process.", registry=self._registry).set_function(
-            threads
+            active_count
         )

@@ -1,11 +1,14 @@
-"""How the outcomes of tasks are told: to Label Studio, and in the log."""
+"""Outcomes of tasks: those of tasks that were not begun, and how all are told."""
 
 from collections.abc import Sequence
 from typing import Any
 
 import structlog
 
+from prelabel.errors import NotReached
+from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.runtime.deadline import Deadline
 
 log = structlog.get_logger(__name__)
 
@@ -40,3 +43,21 @@ def log_failures(outcomes: Sequence[Outcome]) -> None:
     for kind, failures in reasons.items():
         first = str(failures[0])
         log.warning("tasks without prediction", kind=kind, tasks=len(failures), first=first)
+
+
+def no_room(task: Task) -> NotReached:
+    """The outcome of a task that was not taken."""
+    return NotReached(
+        str(task),
+        "too many tasks wait already",
+        "Retrieve predictions again later, for fewer tasks at a time, or raise MAX_QUEUED_TASKS.",
+    )
+
+
+def model_not_ready(task: Task, deadline: Deadline) -> NotReached:
+    """The outcome of a task that came while the model was loading, or its weights were fetched."""
+    return NotReached(
+        str(task),
+        f"the model was still loading when the time budget of {deadline.budget_s:g} s ended",
+        "Retrieve again when /health says model_loaded; `prelabel warmup` waits for it.",
+    )

@@ -19,6 +19,9 @@ from prelabel.store.learned import LearnedVersion
 
 log = structlog.get_logger(__name__)
 
+SHOWN_JOBS = 50
+"""The latest jobs, which the page and the metrics show."""
+
 WAYS = ("learner", "nearest", "linear")
 """What finds hidden frames again, as the figures of a training name it."""
 

@@ -10,7 +10,8 @@ from prelabel.pipeline import Outcome, Prediction
 from prelabel.runtime.deadline import Deadline
 from prelabel.server.under_way import Claim, UnderWay
 
-_LOOK_FOR_CALLER_S = 1.0
+LOOK_FOR_CALLER_S = 1.0
+"""How often it is looked whether a caller still waits."""
 _STORED_IN_S = 1.0
 """Label Studio stores the prediction of a single task sooner."""
 
@@ -60,7 +61,7 @@ class RetrieveHere:
                 break
             await asyncio.wait(
                 map(asyncio.wrap_future, ends),
-                timeout=min(deadline.remaining_s(), _LOOK_FOR_CALLER_S),
+                timeout=min(deadline.remaining_s(), LOOK_FOR_CALLER_S),
                 return_when=asyncio.FIRST_COMPLETED,
             )
         if claim is not None and claim.is_single and not claim.mine and not claim.theirs:

@@ -23,8 +23,10 @@ from prelabel.media.references import Origin
 from prelabel.pipeline import Outcome, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.predictors.base import Predictor
+from prelabel.runtime.batcher import hang
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.deadline import Deadline
+from prelabel.runtime.hanging import Hang
 from prelabel.server.admission import Admission, Stay
 from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
@@ -32,13 +34,11 @@ from prelabel.server.gauges import OfAdmission, OfPredictors, OfRecords, OfState
 from prelabel.server.introduction import Introduction, believed_origin
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
-from prelabel.server.outcomes import entry, log_failures, nothing_found
+from prelabel.server.outcomes import entry, log_failures, model_not_ready, no_room, nothing_found
 from prelabel.server.projects import Project, Projects, kind_of
-from prelabel.server.put_off import model_not_ready, no_room
 from prelabel.server.records import Recorded, Records
 from prelabel.server.retrieve import Retrieve
-from prelabel.server.retrieve_here import RetrieveHere
-from prelabel.server.standing import hang_of, standing
+from prelabel.server.retrieve_here import LOOK_FOR_CALLER_S, RetrieveHere
 from prelabel.server.under_way import UnderWay
 
 log = structlog.get_logger(__name__)
@@ -47,7 +47,6 @@ _MOST_PLANS = 256
 _ANSWER_MARGIN_S = 0.2
 _SINGLES, _SINGLE_FETCHES = 16, 8
 """Enough single tasks under way to fill the batch of a GPU; those behind them hold no thread."""
-_LOOK_FOR_CALLER_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +94,18 @@ class Service:
         closing: Callable[[], None] = lambda: None,
     ) -> None:
         self.projects = Projects()
+        self.predictors = {"boxes": predictors.boxes, "poses": predictors.poses}
         self.metrics = metrics or Metrics()
         recording = learning or backfilling
         self.records = Records(recording.recorded if recording else Recorded)
         self.learning = learning
         self.backfilling = backfilling
         self.admission = admission or Admission()
-        self._predictors = predictors
         self.metrics.watch(OfPredictors(self.predictors))
         self.metrics.watch(OfRecords(self.records))
         self.metrics.watch(OfAdmission(self.admission.occupancy))
         self.metrics.watch(OfState(lambda: self.state))
-        studio = replace(studio, clock=self.metrics)
-        self._studio = studio
+        self._studio = studio = replace(studio, clock=self.metrics)
         self._origin = origin
         self._deadline_s = deadline_s
         self._runners = ThreadPoolExecutor(threads, thread_name_prefix="predict")
@@ -125,11 +123,6 @@ class Service:
         self._stopping = Event()
         self._started = time.monotonic()
         self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
-
-    @property
-    def predictors(self) -> dict[str, Predictor]:
-        """The predictors, by what they find."""
-        return {"boxes": self._predictors.boxes, "poses": self._predictors.poses}
 
     @property
     def label_studio_url(self) -> str:
@@ -205,7 +198,7 @@ class Service:
     @property
     def hangs(self) -> bool:
         """Whether a model does not come back, and this process is to be started anew."""
-        return hang_of(self.predictors) is not None
+        return self._hang is not None
 
     @property
     def state(self) -> Literal["starting", "ok", "hanging", "stopping"]:
@@ -219,8 +212,9 @@ class Service:
     def health(self) -> dict[str, object]:
         """What `GET /health` tells; never waits."""
         health = {what: {"name": p.name, **p.health()} for what, p in self.predictors.items()}
+        hung = self._hang
         return {
-            **standing(self.predictors),
+            **({"status": "degraded", "reason": str(hung)} if hung else {"status": "ok"}),
             "model_loaded": any(bool(one.get("loaded")) for one in health.values()),
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
@@ -269,6 +263,11 @@ class Service:
         if self._afterwards:
             self._afterwards.stop()
         self._closing()
+
+    @property
+    def _hang(self) -> Hang | None:
+        """The call from which a model does not come back, if there is one; never waits."""
+        return next((found for one in self.predictors.values() if (found := hang(one))), None)
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
@@ -363,7 +362,7 @@ class Service:
             running.add_done_callback(_log_crash)
             while not running.done() and not caller.has_left:
                 left_s = deadline.remaining_s() + _ANSWER_MARGIN_S
-                await asyncio.wait({running}, timeout=min(left_s, _LOOK_FOR_CALLER_S))
+                await asyncio.wait({running}, timeout=min(left_s, LOOK_FOR_CALLER_S))
                 cut_short = self._stopping.is_set() and not single
                 if deadline.passed or cut_short or (not running.done() and await is_gone()):
                     caller.leave()

@@ -23,10 +23,6 @@ from prelabel.settings.kinds import Addresses, Folder, Rate, Step, Token, Words
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
 
-def _named(*names: str) -> AliasChoices:
-    return AliasChoices(*names)
-
-
 class Settings(BaseSettings):
     """Everything that can be set, with its default. The field descriptions are the docs."""
 
@@ -98,7 +94,7 @@ class Settings(BaseSettings):
     label_studio_url: str = Field("", description="Where Label Studio is, with its sub-path.")
     label_studio_api_key: SecretStr = Field(
         SecretStr(""),
-        validation_alias=_named(
+        validation_alias=AliasChoices(
             "label_studio_api_key", "label_studio_api_token", "label_studio_access_token"
         ),
         description="Personal access token or legacy token "
@@ -121,7 +117,7 @@ class Settings(BaseSettings):
     )
     local_files_document_root: Folder | None = Field(
         None,
-        validation_alias=_named(
+        validation_alias=AliasChoices(
             "local_files_document_root", "label_studio_local_files_document_root"
         ),
         description="Folder that `/data/local-files/?d=` is read from; unset asks Label Studio.",
@@ -173,7 +169,7 @@ class Settings(BaseSettings):
     )
     backend: Literal["onnxruntime", "openvino", "opencv"] = Field(
         "onnxruntime",
-        validation_alias=_named("backend", "backend_type"),
+        validation_alias=AliasChoices("backend", "backend_type"),
         description="What runs the pose models (also read: `BACKEND_TYPE`).",
     )
     device: str = Field("cpu", description="`cpu`, `cuda`, `cuda:1` or `mps`, for pose models.")
@@ -335,11 +331,9 @@ class Settings(BaseSettings):
     @property
     def open_to_all(self) -> bool:
         """Whether others than this machine can reach the backend, and need no password."""
-        protected = (
-            (self.basic_auth_user and self.basic_auth_pass.get_secret_value())
-            or self.api_token.get_secret_value()
-            or self.secret_path.get_secret_value()
-        )
+        # A login without a password is refused, but `doctor` looks at refused settings too.
+        login = self.basic_auth_user and self.basic_auth_pass
+        protected = login or self.api_token or self.secret_path
         return not self.for_this_machine and not protected
 
     @property

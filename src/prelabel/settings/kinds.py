@@ -35,7 +35,9 @@ def _require_rate(value: str) -> str:
 
 
 def _require_one_step(value: SecretStr) -> SecretStr:
-    if "/" in value.get_secret_value().strip("/"):
+    written = value.get_secret_value()
+    step = written.strip("/")
+    if "/" in step or (written and not step):
         raise ValueError("must be one step of a path, without a slash inside")
     return value
 

@@ -196,12 +196,10 @@ class Findings:
         return freed
 
     def _insert(self) -> sqlite.Insert | postgresql.Insert:
-        # The two have no parent that can do it.
-        if self._engine.dialect.name == "postgresql":
-            anew = postgresql.insert(_table)
-            return anew.on_conflict_do_update(_table.primary_key, set_=_but_key(anew.excluded))
-        new = sqlite.insert(_table)
-        return new.on_conflict_do_update([_row.key], set_=_but_key(new.excluded))
+        is_postgresql = self._engine.dialect.name == "postgresql"
+        new = postgresql.insert(_table) if is_postgresql else sqlite.insert(_table)
+        anew = {column.name: column for column in new.excluded if column.name != "key"}
+        return new.on_conflict_do_update(index_elements=[_row.key], set_=anew)
 
     @contextmanager
     def _transaction(self) -> Iterator[Connection]:
@@ -212,10 +210,6 @@ class Findings:
 def size_on_disk(content: bytes) -> int:
     """Bytes that a row with this content takes, about."""
     return len(content) * 4 // 3 + _ROW_BYTES
-
-
-def _but_key(columns: Any) -> dict[str, Any]:
-    return {column.name: column for column in columns if column.name != "key"}
 
 
 @contextmanager
@@ -234,24 +228,16 @@ def _translated(engine: Engine) -> Iterator[None]:
 
 def _hasty(database: Engine) -> Engine:
     """Connections to the same database that give up soon."""
-    if database.dialect.name == "sqlite":
-        engine = create_engine(
-            database.url,
-            pool_size=_POOL,
-            pool_timeout=_PATIENCE_S,
-            connect_args={"timeout": _PATIENCE_S},
-        )
-        event.listen(engine, "connect", _careless)
-        return engine
-    is_libpq = database.driver in ("psycopg", "psycopg2")
-    arguments = {"connect_timeout": 2, "tcp_user_timeout": int(1000 * _PATIENCE_S)}
+    is_sqlite = database.dialect.name == "sqlite"
+    arguments: dict[str, float] = {}
+    if is_sqlite:
+        arguments = {"timeout": _PATIENCE_S}
+    elif database.driver in ("psycopg", "psycopg2"):
+        arguments = {"connect_timeout": 2, "tcp_user_timeout": int(1000 * _PATIENCE_S)}
     engine = create_engine(
-        database.url,
-        pool_size=_POOL,
-        pool_timeout=_PATIENCE_S,
-        connect_args=arguments if is_libpq else {},
+        database.url, pool_size=_POOL, pool_timeout=_PATIENCE_S, connect_args=arguments
     )
-    event.listen(engine, "connect", _impatient)
+    event.listen(engine, "connect", _careless if is_sqlite else _impatient)
     return engine
 
 

@@ -8,8 +8,8 @@ and what it was just sending is looked for in Label Studio first.
 import time
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TypeVar
 
@@ -18,7 +18,6 @@ from sqlalchemy import (
     Boolean,
     Column,
     ColumnElement,
-    Connection,
     Double,
     Engine,
     ForeignKey,
@@ -70,6 +69,11 @@ tasks = Table(
     Index("run_tasks_by_state", "campaign", "state", "changed"),
 )
 _task = tasks.c
+STATE_OF_FEW = _task.state.concat("")
+"""The state, where tasks are named by their ids.
+
+SQLite would look up all tasks of a state for each 500 ids otherwise: 100,000 take 4 s then.
+"""
 _Id = TypeVar("_Id")
 _FAST = 1  # zlib; keypoints shrink to an eighth at once, and little more at leisure
 
@@ -116,6 +120,11 @@ class Kept:
     score: float
     result: bytes
 
+    def columns(self) -> dict[str, object]:
+        """What is written down of it."""
+        result, size = zlib.compress(self.result, _FAST), len(self.result)
+        return {"state": State.PREDICTED, "score": self.score, "result": result, "size": size}
+
 
 @dataclass(frozen=True, slots=True)
 class Failed:
@@ -132,6 +141,11 @@ class Failed:
     kind: str
     reason: str
     retry: bool
+
+    def columns(self) -> dict[str, object]:
+        """What is written down of it."""
+        reason = storable(self.reason)
+        return {"state": State.FAILED, "kind": self.kind, "reason": reason, "retry": self.retry}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,31 +172,11 @@ class Journal:
 
     def keep(self, predictions: Sequence[Kept]) -> None:
         """Write predictions down, in place of what was known of their tasks."""
-        now = time.time()
-        rows = [
-            {
-                **self._blank(kept.task_id, State.PREDICTED, now),
-                "score": kept.score,
-                "result": zlib.compress(kept.result, _FAST),
-                "size": len(kept.result),
-            }
-            for kept in predictions
-        ]
-        self._replace(rows)
+        self._replace(predictions)
 
     def fail(self, failures: Sequence[Failed]) -> None:
         """Write failures down, in place of what was known of their tasks."""
-        now = time.time()
-        rows = [
-            {
-                **self._blank(failed.task_id, State.FAILED, now),
-                "kind": failed.kind,
-                "reason": storable(failed.reason),
-                "retry": failed.retry,
-            }
-            for failed in failures
-        ]
-        self._replace(rows)
+        self._replace(failures)
 
     def entries(self, first_id: int, last_id: int) -> dict[int, Entry]:
         """What is known of the tasks between two ids, both included."""
@@ -237,13 +231,12 @@ class Journal:
 
     def pushed(self, task_ids: Sequence[int]) -> None:
         """Label Studio holds the predictions of these tasks."""
-        with transaction(self._engine) as connection:
-            self._mark(connection, task_ids, State.PUSHED, result=None, size=0)
+        self._change(task_ids, state=State.PUSHED, changed=time.time(), result=None, size=0)
 
     def back(self, task_ids: Sequence[int]) -> None:
         """The predictions of these tasks were not taken, and are to be sent again."""
-        with transaction(self._engine) as connection:
-            self._mark(connection, task_ids, State.PREDICTED, was_in_doubt=True)
+        # Not `changed`: what goes back keeps its place in the queue.
+        self._change(task_ids, state=State.PREDICTED, was_in_doubt=True)
 
     def sending(self, task_ids: Sequence[int]) -> set[int]:
         """The predictions of these tasks are being sent, as far as they still are to be.
@@ -251,14 +244,8 @@ class Journal:
         Returns:
             Those that are; the others were given to Label Studio in another way.
         """
-        mine: set[int] = set()
-        is_left = _task.state.in_((State.PREDICTED, State.SENDING))
-        with transaction(self._engine) as connection:
-            for ids in blocks(task_ids):
-                marked = update(tasks).where(self._mine, _task.task.in_(ids), is_left)
-                marked = marked.values(state=State.SENDING, changed=time.time())
-                mine |= set(connection.scalars(marked.returning(_task.task)))
-        return mine
+        left = (State.PREDICTED, State.SENDING)
+        return self._change(task_ids, left, state=State.SENDING, changed=time.time())
 
     def doubted(self) -> list[int]:
         """The pushed tasks whose first sending had an unknown end."""
@@ -273,18 +260,6 @@ class Journal:
         asked = select(_task.state, func.count()).where(self._mine).group_by(_task.state)
         with transaction(self._engine) as connection:
             return Counter({State(state): number for state, number in connection.execute(asked)})
-
-    def failures(self, most: int) -> list[Failed]:
-        """The failures that are known, by task."""
-        columns = (_task.task, _task.kind, _task.reason, _task.retry)
-        asked = (
-            select(*columns)
-            .where(self._mine, _task.state == State.FAILED)
-            .order_by(_task.task)
-            .limit(most)
-        )
-        with transaction(self._engine) as connection:
-            return [Failed(*row) for row in connection.execute(asked)]
 
     def anew_since(self) -> float:
         """When the predicting of all tasks anew was begun that is not ended yet; else now."""
@@ -307,12 +282,7 @@ class Journal:
         return _task.campaign == self._id
 
     def _found_or_made(self, campaign: Campaign) -> int:
-        named: Mapping[str, str | int] = {
-            "url": campaign.url,
-            "project": campaign.project,
-            "project_created": campaign.project_created,
-            "model_version": campaign.model_version,
-        }
+        named = asdict(campaign)
         same = and_(*(campaigns.c[name] == value for name, value in named.items()))
         with transaction(self._engine) as connection:
             found = connection.scalar(select(campaigns.c.id).where(same))
@@ -322,28 +292,33 @@ class Journal:
             assert found is not None, "it was just made"
             return int(found)
 
-    def _blank(self, task_id: int, state: State, now: float) -> dict[str, object]:
+    def _blank(self, task_id: int, changed: float) -> dict[str, object]:
+        """The row of a task of which nothing is known but that it is asked for."""
         columns = dict.fromkeys(column.name for column in tasks.columns)
-        known = {"campaign": self._id, "task": task_id, "state": state, "changed": now}
+        known = {"campaign": self._id, "task": task_id, "state": State.ASKED, "changed": changed}
         return {**columns, **known, "size": 0, "was_in_doubt": False}
 
-    def _replace(self, rows: Sequence[Mapping[str, object]]) -> None:
-        if not rows:
+    def _replace(self, outcomes: Sequence[Kept] | Sequence[Failed]) -> None:
+        if not outcomes:
             return
+        now = time.time()
+        rows = [{**self._blank(one.task_id, now), **one.columns()} for one in outcomes]
         with transaction(self._engine) as connection:
-            for ids in blocks([row["task"] for row in rows]):
+            for ids in blocks([one.task_id for one in outcomes]):
                 connection.execute(delete(tasks).where(self._mine, _task.task.in_(ids)))
-            connection.execute(insert(tasks), list(rows))
+            connection.execute(insert(tasks), rows)
 
-    def _mark(
-        self, connection: Connection, task_ids: Sequence[int], state: State, **more: object
-    ) -> None:
-        changes = {"state": state, **more}
-        if state is not State.PREDICTED:  # what goes back keeps its place in the queue
-            changes["changed"] = time.time()
-        for ids in blocks(task_ids):
-            mine = update(tasks).where(self._mine, _task.task.in_(ids))
-            connection.execute(mine.values(**changes))
+    def _change(
+        self, task_ids: Sequence[int], states: Sequence[State] = (), **values: object
+    ) -> set[int]:
+        """Change the rows of tasks, or of those that are in one of these states; gives them."""
+        which = and_(self._mine, STATE_OF_FEW.in_(states)) if states else self._mine
+        changed: set[int] = set()
+        with transaction(self._engine) as connection:
+            for ids in blocks(task_ids):
+                these = update(tasks).where(which, _task.task.in_(ids)).values(**values)
+                changed |= set(connection.scalars(these.returning(_task.task)))
+        return changed
 
 
 def blocks(ids: Sequence[_Id]) -> list[Sequence[_Id]]:

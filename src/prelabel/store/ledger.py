@@ -18,10 +18,17 @@ from sqlalchemy import ColumnElement, Engine, and_, bindparam, delete, func, or_
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
-from prelabel.store.journal import Campaign, Failed, Journal, Kept, State, blocks
+from prelabel.store.journal import (
+    STATE_OF_FEW,
+    Campaign,
+    Failed,
+    Journal,
+    Kept,
+    State,
+    blocks,
+)
 from prelabel.store.journal import campaigns as _campaigns
 from prelabel.store.journal import tasks as _tasks
-from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
 
 _task = _tasks.c
@@ -82,13 +89,13 @@ class Ledger(Journal):
         """
         now = self._clock()
         mine: set[int] = set()
-        just_pushed = and_(_task.state == State.PUSHED, _task.changed > now - _JUST_S)
+        just_pushed = and_(STATE_OF_FEW == State.PUSHED, _task.changed > now - _JUST_S)
         soon = now + _LOOK_AGAIN_S
-        just_answered = and_(_task.state == State.ANSWERED, _task.changed > soon)
-        free: ColumnElement[bool] = _task.state.in_((State.PUSHED, State.FAILED))
+        just_answered = and_(STATE_OF_FEW == State.ANSWERED, _task.changed > soon)
+        free: ColumnElement[bool] = STATE_OF_FEW.in_((State.PUSHED, State.FAILED))
         if left:
-            overdue = and_(_task.state.in_(_OWED), _task.changed < now)
-            free = or_(free, overdue, _task.state == State.PREDICTED)
+            overdue = and_(STATE_OF_FEW.in_(_OWED), _task.changed < now)
+            free = or_(free, overdue, STATE_OF_FEW == State.PREDICTED)
         with transaction(self._engine) as connection:
             for ids in blocks(task_ids):
                 these = update(_tasks).where(self._mine, _task.task.in_(ids))
@@ -101,7 +108,7 @@ class Ledger(Journal):
                 known = set(
                     connection.scalars(select(_task.task).where(self._mine, _task.task.in_(ids)))
                 )
-                new = [self._blank(task, State.ASKED, until) for task in ids if task not in known]
+                new = [self._blank(task, until) for task in ids if task not in known]
                 if new:
                     added = self._insert().on_conflict_do_nothing().returning(_task.task)
                     mine |= set(connection.scalars(added, new))
@@ -168,16 +175,11 @@ class Ledger(Journal):
 
     def number_due(self) -> int:
         """How many tasks a job is to look at, or to push, now."""
-        waits = _task.state.in_((State.PREDICTED, State.SENDING))
-        counted = select(func.count()).where(self._mine, or_(self._is_due, waits))
-        with transaction(self._engine) as connection:
-            return int(connection.scalar(counted) or 0)
+        return self._count(or_(self._is_due, _task.state.in_((State.PREDICTED, State.SENDING))))
 
     def number_left(self, after_id: int) -> int:
         """How many tasks behind an id a job is to look at now."""
-        counted = select(func.count()).where(self._mine, self._is_due, _task.task > after_id)
-        with transaction(self._engine) as connection:
-            return int(connection.scalar(counted) or 0)
+        return self._count(and_(self._is_due, _task.task > after_id))
 
     def next_due(self) -> float | None:
         """When there will be something to look at, in seconds since 1970."""
@@ -188,9 +190,7 @@ class Ledger(Journal):
 
     def number_answered(self) -> int:
         """Of how many tasks Label Studio should have stored by now what it was answered."""
-        waits = and_(self._mine, self._is_due, _task.state == State.ANSWERED)
-        with transaction(self._engine) as connection:
-            return int(connection.scalar(select(func.count()).where(waits)) or 0)
+        return self._count(and_(self._is_due, _task.state == State.ANSWERED))
 
     def look_later(self, delay_s: float) -> None:
         """Label Studio is still storing what it was answered."""
@@ -217,35 +217,12 @@ class Ledger(Journal):
 
     def keep(self, predictions: Sequence[Kept]) -> None:
         """Write predictions of asked tasks down; those that are asked no more are dropped."""
-        self._settle(
-            [
-                {
-                    "of": kept.task_id,
-                    "state": State.PREDICTED,
-                    "score": kept.score,
-                    "result": zlib.compress(kept.result, 1),
-                    "size": len(kept.result),
-                }
-                for kept in predictions
-            ],
-            (State.ASKED,),  # what is being sent was made by another, who was faster
-        )
+        # Not what is being sent: another made it, who was faster.
+        self._settle(predictions, (State.ASKED,))
 
     def fail(self, failures: Sequence[Failed]) -> None:
         """Write failures of tasks down that are asked, or being sent."""
-        self._settle(
-            [
-                {
-                    "of": failed.task_id,
-                    "state": State.FAILED,
-                    "kind": failed.kind,
-                    "reason": storable(failed.reason),
-                    "retry": failed.retry,
-                }
-                for failed in failures
-            ],
-            (State.ASKED, State.SENDING),
-        )
+        self._settle(failures, (State.ASKED, State.SENDING))
 
     def adopt(self) -> None:
         """Take over what is asked of other model versions of the same project.
@@ -264,7 +241,7 @@ class Ledger(Journal):
         with transaction(self._engine) as connection:
             # In one step, as a worker may be writing down what it made under their names.
             found = {task for task, state in connection.execute(taken) if state == State.ASKED}
-            rows = [self._blank(task, State.ASKED, self._clock()) for task in sorted(found)]
+            rows = [self._blank(task, self._clock()) for task in sorted(found)]
             if rows:
                 connection.execute(self._insert().on_conflict_do_nothing(), rows)
 
@@ -272,27 +249,19 @@ class Ledger(Journal):
     def _is_due(self) -> ColumnElement[bool]:
         return and_(_task.state.in_(_OWED), _task.changed <= self._clock())
 
-    def _change(
-        self, task_ids: Sequence[int], states: Sequence[State], **values: object
-    ) -> set[int]:
-        """Change the rows of tasks that are in one of these states; gives those tasks."""
-        changed: set[int] = set()
+    def _count(self, which: ColumnElement[bool]) -> int:
         with transaction(self._engine) as connection:
-            for ids in blocks(task_ids):
-                these = update(_tasks).where(
-                    self._mine, _task.task.in_(ids), _task.state.in_(states)
-                )
-                changed |= set(connection.scalars(these.values(**values).returning(_task.task)))
-        return changed
+            return connection.scalars(select(func.count()).where(self._mine, which)).one()
 
-    def _settle(self, rows: Sequence[dict[str, object]], states: Sequence[State]) -> None:
-        if not rows:
+    def _settle(self, outcomes: Sequence[Kept] | Sequence[Failed], states: Sequence[State]) -> None:
+        if not outcomes:
             return
         is_open = or_(*(_task.state == state for state in states))
         these = update(_tasks).where(self._mine, _task.task == bindparam("of"), is_open)
         now = self._clock()
+        rows = [{"of": one.task_id, "changed": now, **one.columns()} for one in outcomes]
         with transaction(self._engine) as connection:
-            connection.execute(these, [row | {"changed": now} for row in rows])
+            connection.execute(these, rows)
 
     def _insert(self) -> sqlite.Insert | postgresql.Insert:
         is_postgresql = self._engine.dialect.name == "postgresql"

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 import structlog
 
+from prelabel.batch.packing import Squeeze, jpeg, shrunk
 from prelabel.batch.summary import RunSummary, Sample
 from prelabel.batch.words import counted
 from prelabel.errors import PrelabelError
@@ -104,15 +105,16 @@ class _Begun:
 def _tile(sample: Sample, config: LabelConfig, load: LoadImage) -> Tile:
     try:
         tag, page = _most_telling(sample.result, config)
-        pixels = _shrunk(load(tag.uris(sample.data)[page], sample.task_id).pixels_rgb)
-        jpeg = _jpeg(_drawn(pixels, sample.result, config, tag, page))
+        image = load(tag.uris(sample.data)[page], sample.task_id)
+        pixels_rgb = shrunk(image.pixels_rgb, LONGEST_SIDE_PX)
+        picture = _jpeg(_drawn(pixels_rgb, sample.result, config, tag, page))
     except PrelabelError as error:
         log.info("picture left out", task=sample.task_id, reason=str(error))
         return _without_picture(sample)
     except Exception:  # whatever it is, the report is worth more than one picture
         log.exception("picture left out", task=sample.task_id)
         return _without_picture(sample)
-    return replace(_without_picture(sample), jpeg=jpeg)
+    return replace(_without_picture(sample), jpeg=picture)
 
 
 def _without_picture(sample: Sample) -> Tile:
@@ -161,26 +163,10 @@ def _drawn(
     return draw(pixels_rgb, drawn.boxes, drawn.people)
 
 
-def _shrunk(pixels_rgb: UInt8Array) -> UInt8Array:
-    import cv2  # noqa: PLC0415 - heavy
-
-    height, width = pixels_rgb.shape[:2]
-    scale = LONGEST_SIDE_PX / max(height, width)
-    if scale >= 1:
-        return pixels_rgb
-    size = max(round(width * scale), 1), max(round(height * scale), 1)
-    small: UInt8Array = cv2.resize(pixels_rgb, size, interpolation=cv2.INTER_AREA)
-    return small
-
-
 def _jpeg(pixels_rgb: UInt8Array) -> bytes:
     """The best JPEG of at most `MOST_BYTES`."""
-    import cv2  # noqa: PLC0415 - heavy
-
     for quality in _QUALITIES:
-        _, encoded = cv2.imencode(
-            ".jpg", pixels_rgb[:, :, ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality]
-        )
+        encoded = jpeg(pixels_rgb, Squeeze(quality, LONGEST_SIDE_PX))
         if len(encoded) <= MOST_BYTES:
             break
-    return bytes(encoded)
+    return encoded

@@ -19,11 +19,9 @@ from prelabel.batch.report.failures import failures_section
 from prelabel.batch.report.labels import labels_section
 from prelabel.batch.report.markup import project_url, task_url, text
 from prelabel.batch.report.stages import stages_section
-from prelabel.batch.summary import RunSummary
+from prelabel.batch.summary import DONE_WITH_FAILURES, RunSummary
 from prelabel.batch.words import counted, duration, rate
 from prelabel.errors import SettingsError
-
-_DONE_WITH_FAILURES = 3  # as exit code
 
 
 def write_report(path: Path, summary: RunSummary, sheet: ContactSheet) -> None:
@@ -110,7 +108,7 @@ def _verdict(summary: RunSummary) -> tuple[str, str]:
     counts = summary.counts
     if summary.interrupted:
         return "warn", f"Interrupted, with {counted(counts.left, 'task')} left"
-    if summary.exit_code not in (0, _DONE_WITH_FAILURES):
+    if summary.exit_code not in (0, DONE_WITH_FAILURES):
         return "bad", f"Ended early, with {counted(counts.left, 'task')} left"
     if summary.dry_run:
         return "warn", "Dry run: nothing was pushed to Label Studio"

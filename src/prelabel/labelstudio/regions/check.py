@@ -105,8 +105,7 @@ def _label_problems(
             return
         key, named_by = "labels", labels
     if key == "choices" or key.endswith("labels"):
-        known = {label.stored for label in named_by.labels}
-        stored = value.get(key)
+        known, stored = named_by.stored_labels, value.get(key)
         if not stored or not isinstance(stored, list) or not known.issuperset(map(str, stored)):
             yield f"{key} {stored!r} are not of {named_by.name!r}"
     if control.per_region and "labels" in value:

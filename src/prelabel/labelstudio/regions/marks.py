@@ -137,15 +137,10 @@ def chosen_by_region(
     for region in regions:
         control = config.control(str(region.get("from_name")))
         if control is not None and control.tag == "Choices" and control.per_region:
-            known = known_labels(region["value"].get("choices"), stored_labels(control))
+            known = known_labels(region["value"].get("choices"), control.stored_labels)
             if known:
                 chosen.setdefault(str(region.get("id")), {})[control.name] = known
     return dict(chosen)
-
-
-def stored_labels(control: Control) -> frozenset[str]:
-    """The labels or choices of a control as they stand in results."""
-    return frozenset(label.stored for label in control.labels)
 
 
 def known_labels(listed: object, known: frozenset[str]) -> tuple[str, ...]:
@@ -173,7 +168,7 @@ class _Words:
 
     @classmethod
     def of(cls, config: LabelConfig, regions: Sequence[Mapping[str, Any]]) -> "_Words":
-        stored = {control.name: stored_labels(control) for control in config.controls}
+        stored = {control.name: control.stored_labels for control in config.controls}
         has_points = any(region.get("type") == "keypointlabels" for region in regions)
         return cls(stored, keypoint_indices(config) if has_points else {})
 

@@ -187,16 +187,15 @@ def drawn_places(
     for result in results:
         if not isinstance(result, dict) or not isinstance(result.get("value"), dict):
             continue
-        kind, value = str(result.get("type")), result["value"]
-        height, width = result.get("original_height"), result.get("original_width")
-        if not is_size(height) or not is_size(width):
+        kind, value, hw = str(result.get("type")), result["value"], size_of(result)
+        if hw is None:
             continue
         if kind.startswith("rectangle") and _is_rectangle(value):
-            box = upright_box(value, (height, width))
+            box = upright_box(value, hw)
             boxes.append(tuple(float(edge) for edge in box))
         is_point = kind.startswith("keypoint") and result.get("is_positive") is not False
         if is_point and are_numbers(value, ("x", "y")):
-            points.append((value["x"] / 100 * width, value["y"] / 100 * height))
+            points.append((value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]))
     return tuple(boxes), tuple(points)
 
 

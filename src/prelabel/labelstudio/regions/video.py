@@ -17,12 +17,7 @@ from numpy.typing import NDArray
 
 from prelabel.geometry import clip_boxes
 from prelabel.labelstudio.config import Control, LabelConfig, VideoTag
-from prelabel.labelstudio.regions.marks import (
-    chosen_by_region,
-    known_labels,
-    plain_id,
-    stored_labels,
-)
+from prelabel.labelstudio.regions.marks import chosen_by_region, known_labels, plain_id
 from prelabel.labelstudio.regions.read import are_numbers, is_size, upright_box
 from prelabel.labelstudio.regions.write import NO_CHOICES, NUMBER_KEYS, Region
 from prelabel.types import Attributes, Float32Array, Mark
@@ -159,7 +154,7 @@ def video_regions(
     regions: list[Region] = []
     for track in tracks:
         sequence = list(_keyframes(track, length))
-        if not sequence or (labels and track.label not in stored_labels(labels)):
+        if not sequence or (labels and track.label not in labels.stored_labels):
             continue
         way = {
             "framesCount": length.frames_count,
@@ -189,7 +184,7 @@ def _choices_of(
     Without its labels: the editor would take them off the track again.
     """
     for name, stored in track.attributes.items():
-        known = stored_labels(choices[name]) if name in choices else frozenset()
+        known = choices[name].stored_labels if name in choices else ()
         chosen = [choice for choice in stored if choice in known]
         if chosen:
             yield {
@@ -214,7 +209,7 @@ def _label(value: Mapping[str, Any], control: Control, config: LabelConfig) -> s
     labels = config.labels_beside(control)
     if labels is None:
         return ""
-    return next(iter(known_labels(value.get("labels"), stored_labels(labels))), None)
+    return next(iter(known_labels(value.get("labels"), labels.stored_labels)), None)
 
 
 def _boxes(value: Mapping[str, Any]) -> dict[int, Float32Array | None]:

@@ -124,7 +124,7 @@ def _chosen(
     by_people = detections.attributes[row] if detections.attributes else {}
     for name, chosen in by_people.items():
         if name in choices:
-            known = {label.stored for label in choices[name].labels}
+            known = choices[name].stored_labels
             kept = [choice for choice in chosen if choice in known]
             if kept:
                 yield choices[name], kept
