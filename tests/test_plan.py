@@ -271,3 +271,17 @@ def test_whatever_a_project_says_it_gets_a_plan_with_a_version(config):
                                                inner, max_size=3)), max_size=3))  # fmt: skip
 def test_whatever_an_editor_sends_is_a_plan_too(results):
     plan(points("nose")).interactive(results)
+
+
+def test_labels_of_nobody_beside_those_of_a_person_are_told():
+    def told(*labels):
+        rows = "".join(f'<Label value="{label}"/>' for label in labels)
+        control = f'<KeyPointLabels name="kp" toName="image">{rows}</KeyPointLabels>'
+        return [one for one in plan(control).warnings if "animals" in one]
+
+    assert told("nose", "left_eye") == []
+    assert told("tail", "paw") == []  # all are looked for in words
+    (warning,) = told("nose", "left_eye", "tail")
+    assert warning.startswith("kp: 'tail' names no keypoint of a person")
+    (warning,) = told("nose", *(f"spine {n}" for n in range(7)))
+    assert "'spine 4' and 2 more name no keypoints" in warning

@@ -27,6 +27,7 @@ NO_PREDICTOR = "no-predictor"
 """The model version of a project that has nothing prelabel can fill."""
 
 _MIN_PART_CHOICES = 2
+_MOST_NAMED = 5
 
 _SEE_WORDS = "install Grounding DINO, or see /health for why it does not answer"
 
@@ -176,8 +177,21 @@ def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) 
             ask = Ask(min_score=_min_score(control, "model_point_threshold", warnings))
             parent = _person_box(config, control)
             choices = _choices(config, control)
+            if others := [one.value for one in control.labels if one.stored not in points.values()]:
+                warnings.append(f"{control.name}: {_of_nobody(others)}")
             steps.append(PoseStep(predictor, ask, image, control, points, parent, choices))
     return steps
+
+
+def _of_nobody(labels: Sequence[str]) -> str:
+    """What to know where some labels of a control name keypoints of a person, and these do not."""
+    named = ", ".join(map(repr, labels[:_MOST_NAMED]))
+    more = f" and {len(labels) - _MOST_NAMED} more" if labels[_MOST_NAMED:] else ""
+    verb = "names no keypoint" if len(labels) == 1 else "name no keypoints"
+    return (
+        f"{named}{more} {verb} of a person, and the other labels are put on people alone, not on "
+        'animals; model_skip="true" leaves the control to annotators'
+    )
 
 
 def _box_steps(

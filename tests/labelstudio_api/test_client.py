@@ -263,7 +263,7 @@ def test_a_certificate_that_is_not_trusted_says_where_to_put_its_authority():
     def answer(_):
         raise failure
 
-    with pytest.raises(LabelStudioUnreachable, match="SSL_CERT_FILE"):
+    with pytest.raises(LabelStudioUnreachable, match="VERIFY_SSL"):
         answering(answer).version()
 
 

@@ -5,10 +5,15 @@ import socket
 import ssl
 import subprocess
 import time
+from contextlib import closing
 
 import httpx2
 import pytest
 
+from prelabel.batch.backend import Backend
+from prelabel.batch.packing import Squeeze, first_picture
+from prelabel.errors import OperatorError
+from prelabel.labelstudio.templates import boxes_config
 from prelabel.launch.backend import is_running, own_certificate
 from prelabel.launch.processes import free_port
 from prelabel.settings import Settings
@@ -69,6 +74,21 @@ def test_the_backend_is_known_by_its_own_certificate_at_its_address(encrypted, c
     assert is_running(url, verify=own_certificate(Settings(_env_file=None, **both)))
     assert not is_running(url)
     assert not is_running(url, verify=own_certificate(Settings(_env_file=None)))
+
+
+def test_a_run_asks_a_backend_whose_authority_it_was_told(encrypted, certificates):
+    def backend(verify):
+        config = boxes_config()
+        return closing(
+            Backend(encrypted[0], None, config, 7, max_retries=9, max_backoff_s=9.0, verify=verify)
+        )
+
+    picture = first_picture(Squeeze(80, 256))
+    with backend(True) as stranger, pytest.raises(OperatorError, match="VERIFY_SSL"):
+        stranger.prepare(picture)
+    with backend(str(certificates / "ca.pem")) as known:
+        version, _ = known.prepare(picture)
+    assert version
 
 
 def offered(port, certificates, **limits):

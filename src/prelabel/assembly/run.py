@@ -197,6 +197,7 @@ def _elsewhere(
         int(project["id"]),
         max_retries=settings.max_retries,
         max_backoff_s=settings.max_backoff_delay,
+        verify=settings.verify_ssl,
     )
     stack.callback(backend.close)
     version, warnings = backend.prepare(first_picture(squeeze))

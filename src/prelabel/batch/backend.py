@@ -20,7 +20,13 @@ from prelabel.errors import (
 )
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio_api.predictions import retry_after_s
-from prelabel.labelstudio_api.refusals import OVERLOADED, base_address
+from prelabel.labelstudio_api.refusals import (
+    NOT_TRUSTED,
+    OVERLOADED,
+    base_address,
+    is_about_certificates,
+)
+from prelabel.labelstudio_api.session import trusted
 
 ANSWER_TIMEOUT_S = 300.0
 _LOADING_S = 900.0
@@ -46,11 +52,12 @@ class Backend:
         project: The project's id, under which the server counts.
         max_retries: How often a request is made again that may succeed later.
         max_backoff_s: Longest pause before that.
+        verify: Whether its certificate is checked, or a file or folder of authorities to trust.
         pause: Waits; seconds.
         transport: What carries the requests; by default the network.
 
     Raises:
-        SettingsError: `url` is no address.
+        SettingsError: `url` is no address, or `verify` names no certificates.
     """
 
     def __init__(
@@ -62,6 +69,7 @@ class Backend:
         *,
         max_retries: int,
         max_backoff_s: float,
+        verify: bool | str = True,
         pause: Callable[[float], None] = time.sleep,
         transport: httpx2.BaseTransport | None = None,
     ) -> None:
@@ -75,6 +83,7 @@ class Backend:
             base_url=self.url,
             auth=auth,
             timeout=httpx2.Timeout(ANSWER_TIMEOUT_S, connect=5.0),
+            verify=trusted(verify),
             transport=transport,
         )
 
@@ -141,6 +150,8 @@ class Backend:
             try:
                 answer = self._http.request(method, path, json=body, headers=headers)
             except httpx2.RequestError as error:
+                if is_about_certificates(error):
+                    raise OperatorError(f"backend at {self.url}", *NOT_TRUSTED) from error
                 reason = f"does not answer ({str(error) or type(error).__name__})"
             else:
                 if answer.is_success:

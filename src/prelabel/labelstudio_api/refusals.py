@@ -33,6 +33,12 @@ DOTTED_HOST = (
     "Label Studio sends events only to an IP address, localhost or a host name with a dot; "
     "give the backend a network alias such as ml.internal, or use host.docker.internal."
 )
+NOT_TRUSTED = (
+    "its TLS certificate is not trusted here",
+    "Put its certificate authority into a file and name the file in VERIFY_SSL.",
+)
+"""Cause and next step."""
+
 OVERLOADED = frozenset(
     {
         HTTPStatus.TOO_MANY_REQUESTS,
@@ -120,12 +126,8 @@ def unreachable(url: str, error: httpx2.RequestError) -> LabelStudioUnreachable:
     """The error for an exchange that broke off before there was an answer."""
     thing = f"Label Studio at {url}"
     if isinstance(error, httpx2.ConnectTimeout | httpx2.ConnectError):
-        if _is_about_certificates(error):
-            return LabelStudioUnreachable(
-                thing,
-                "its TLS certificate is not trusted here",
-                "Put its certificate authority into a file and name the file in SSL_CERT_FILE.",
-            )
+        if is_about_certificates(error):
+            return LabelStudioUnreachable(thing, *NOT_TRUSTED)
         return LabelStudioUnreachable(
             thing,
             f"no connection ({_words(error)})",
@@ -147,7 +149,8 @@ def _words(error: httpx2.RequestError) -> str:
     return str(error) or type(error).__name__
 
 
-def _is_about_certificates(error: BaseException) -> bool:
+def is_about_certificates(error: BaseException) -> bool:
+    """Whether there is no connection because of whom the other side says that it is."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, ssl.SSLCertVerificationError):

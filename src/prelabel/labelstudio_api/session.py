@@ -100,7 +100,7 @@ class Session:
             base_url=self.url,
             auth=self.auth,
             timeout=httpx2.Timeout(timeout_s, connect=min(timeout_s, 5.0)),
-            verify=_authorities(verify) if isinstance(verify, str) else verify,
+            verify=trusted(verify),
             transport=transport,
             headers={"Accept": "application/json", "User-Agent": f"prelabel/{__version__}"},
         )
@@ -240,14 +240,21 @@ def _parsed(response: httpx2.Response) -> Any:
         raise not_json(response) from error
 
 
-def _authorities(path: str) -> ssl.SSLContext:
+def trusted(verify: bool | str) -> ssl.SSLContext | bool:
+    """What a client of httpx2 takes for VERIFY_SSL.
+
+    Raises:
+        SettingsError: It names no certificates.
+    """
+    if isinstance(verify, bool):
+        return verify
     try:
-        if Path(path).is_dir():
-            return ssl.create_default_context(capath=path)
-        return ssl.create_default_context(cafile=path)
+        if Path(verify).is_dir():
+            return ssl.create_default_context(capath=verify)
+        return ssl.create_default_context(cafile=verify)
     except OSError as error:  # ssl.SSLError is one
         raise SettingsError(
-            f"VERIFY_SSL={path}",
+            f"VERIFY_SSL={verify}",
             f"cannot be read as certificates ({error.strerror or error})",
             "Set it to a PEM file of authorities, a folder of them, true or false.",
         ) from error
