@@ -19,10 +19,11 @@ from typing import Any
 import numpy as np
 
 from prelabel.errors import MissingPackage
-from prelabel.predictors import random_pose
+from prelabel.predictors import random_pose, simcc
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.modes import MODES, detector_named
-from prelabel.predictors.person_detector import People
+from prelabel.predictors.person_detector import TABLES_BGR, People, canvas_size, letterbox
+from prelabel.predictors.planes import planes
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import (
     Outputs,
@@ -136,6 +137,7 @@ def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
     files = _models(name, folder)
     yield _rtmlib(files, device)
     cores = usable_cores()
+    yield _bare(files, Runtime(device=device, threads=cores))
     yield _prelabel("prelabel", files, Runtime(device=device, threads=cores))
     if device == "cpu" and find_spec("openvino"):
         for precision in ("fp32", "bf16"):
@@ -188,6 +190,33 @@ def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
         estimator.poses_of([image], [people], min_score=0.3)
 
     return _Way(name, look, lambda: stopwatch.seconds)
+
+
+def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
+    """The models, one person at a time, and the arrays they are fed: nothing found is read.
+
+    What it spends outside the models, any program spends that gives them the same pixels: with one
+    person its share is the most that there is to have.
+    """
+    stopwatch = _Stopwatch()
+    side = files.detector.side
+    detector = _TimedSession(open_session(files.detector_path, runtime, (side, side)), stopwatch)
+    pose = _TimedSession(open_session(files.pose_path, runtime, files.pose.input_hw), stopwatch)
+    _, _, height, width = detector.input_shape
+    rectangular = files.detector.rectangular and height is None and width is None
+    input_hw = (height or side, width or side)
+    tables = TABLES_BGR[files.detector.family]
+
+    def look(pixels_rgb: UInt8Array, boxes_xyxy: Float32Array) -> None:
+        canvas_hw, ratio = canvas_size(IMAGE_HW, input_hw, rectangular=rectangular)
+        detector.run(planes([letterbox(pixels_rgb, canvas_hw, ratio)], tables, swap=True))
+        centres, sizes = simcc.crop_regions(boxes_xyxy, files.pose.input_hw)
+        for centre, size in zip(centres, sizes, strict=True):
+            crop = simcc.crop(pixels_rgb, centre, size, files.pose.input_hw)
+            for bins in pose.run(planes([crop], simcc.TABLES_RGB, swap=False)):
+                bins.argmax(-1)
+
+    return _Way("models and pixels alone", look, lambda: stopwatch.seconds)
 
 
 def _rtmlib(files: WholeBodyModels, device: str) -> _Way:

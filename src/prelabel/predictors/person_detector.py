@@ -30,7 +30,7 @@ MIN_SIDE_PX = 2.0
 MAX_SIDE_OF_IMAGE = 2.0
 
 TABLES_BGR = {
-    "yolox": normalisation((0, 0, 0), (1, 1, 1)),
+    "yolox": None,
     "rtmdet": normalisation((103.53, 116.28, 123.675), (57.375, 57.12, 58.395)),
 }
 
