@@ -12,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from prelabel.cli.evaluate import evaluate
-from prelabel.errors import SettingsError
+from prelabel.errors import SettingsError, WeightsUnavailable
 
 CONFIG = """<View><Image name="image" value="$image"/>
 <RectangleLabels name="box" toName="image"><Label value="[hat]"/></RectangleLabels></View>"""
@@ -149,3 +149,17 @@ def test_images_are_looked_at_by_the_predictor_that_is_named(tmp_path):
     assert detected["images"][0]["people_predicted"] == 0
     assert given["images"][0]["people_predicted"] == 1
     assert detected["poses"]["body"]["mean_oks"] == 0
+
+
+def test_without_weights_it_names_the_model_that_needs_none(tmp_path, monkeypatch):
+    annotations = tmp_path / "annotations.json"
+    image = {"id": 1, "file_name": "empty.png", "height": 8, "width": 8}
+    annotations.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((8, 8, 3), np.uint8))
+    monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
+    monkeypatch.setenv("ALLOW_DOWNLOADS", "false")
+
+    result = run("coco", annotations, "--images", tmp_path)
+
+    assert isinstance(result.exception, WeightsUnavailable)
+    assert "--predictor embedded-pose" in result.exception.next_step

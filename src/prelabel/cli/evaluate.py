@@ -63,13 +63,19 @@ def coco(
     from rich.console import Console
     from rich.progress import track
 
+    from prelabel.errors import WeightsUnavailable
     from prelabel.evaluation.coco import predict_people, read_coco
     from prelabel.evaluation.report import evaluate as score
     from prelabel.predictors.registry import create
 
     settings = ready(poses_predictor=predictor)
-    pose = create(settings.poses_predictor, settings.options())
     annotated, absent = read_coco(annotations, images)
+    pose = create(settings.poses_predictor, settings.options())
+    try:
+        pose.load()
+    except WeightsUnavailable as error:
+        other = "To score the model inside the package, add --predictor embedded-pose."
+        raise WeightsUnavailable(error.thing, error.cause, f"{error.next_step} {other}") from error
     scenes = track(
         predict_people(annotated, pose, in_annotated_boxes=boxes is Boxes.ANNOTATED),
         total=len(annotated),
