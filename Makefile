@@ -1,4 +1,5 @@
-# What a person and CI both run. Needs Python 3.11 or newer with venv and pip, nothing else.
+# What a person and CI both run. Needs Python 3.11 or newer with venv and pip, nothing else; where
+# that is 3.14, a 3.13 beside it, for Label Studio.
 #   make demo            two pre-annotated projects in a Label Studio of their own, until Ctrl-C
 #   make demo CHECK=1    the same on free ports and new data: verify, print the tables, end
 #   make demo GROUNDING_DINO=1   with the real text-prompted model (fetches its weights)
@@ -16,6 +17,11 @@ PYTHON ?= python3
 LABEL_STUDIO_VERSION := 1.23.2
 LABEL_STUDIO_PORT ?= 8080
 BACKEND_PORT ?= 9090
+# On Python 3.14 this Label Studio neither installs (NumPy is built from source) nor starts (what it
+# pins imports what is gone): it gets an older one, where one with venv is installed.
+STUDIO_PYTHON ?= $(shell for python in $(PYTHON) python3.13 python3.12 python3.11; do \
+	"$$python" -c 'import ensurepip, sys; sys.exit(sys.version_info >= (3, 14))' 2>/dev/null \
+	&& echo "$$python" && break; done)
 ARTEFACTS := artefacts
 
 # Three lanes at a time: those with a Label Studio or containers wait for other programs mostly.
@@ -50,7 +56,7 @@ COMPOSE_FILES = $(if $(PROD)$(GPU),-f $(SITE).yml $(if $(GPU),-f $(SITE).gpu.yml
 
 .PHONY: help
 help:
-	@sed -n '2,13s/^#   //p' $(firstword $(MAKEFILE_LIST))
+	@sed -n '2,14s/^#   //p' $(firstword $(MAKEFILE_LIST))
 
 demo: $(CORE) $(if $(GROUNDING_DINO),$(TORCH)) $(LABEL_STUDIO)
 	@$(BIN)/prelabel demo $(DEMO_FLAGS)
@@ -127,6 +133,10 @@ $(STUDIO_VENV) $(STUDIO_VENV)/bin/label-studio: $(LABEL_STUDIO)
 
 $(LABEL_STUDIO):
 	@echo "installing Label Studio $(LABEL_STUDIO_VERSION) into $(STUDIO_VENV) (a minute or two)"
-	@$(PYTHON) -m venv $(STUDIO_VENV)
+	@test -n '$(STUDIO_PYTHON)' || { \
+		echo "Label Studio $(LABEL_STUDIO_VERSION) does not run on $$($(PYTHON) --version)." \
+		"Install Python 3.13 with venv beside it, or name one: make STUDIO_PYTHON=/path/to/python3.13 …" >&2; \
+		exit 1; }
+	@$(STUDIO_PYTHON) -m venv $(STUDIO_VENV)
 	@$(STUDIO_VENV)/bin/$(PIP_INSTALL) label-studio==$(LABEL_STUDIO_VERSION)
 	@touch $@

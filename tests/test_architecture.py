@@ -13,14 +13,11 @@ MODULES = sorted(PACKAGE.rglob("*.py"))
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 50
 
-DETECTOR = (
-    "predictors/grounding_dino", "predictors/random_grounding_dino.py",
-    "benchmarks",
-)  # fmt: skip
+DETECTOR = ("predictors/grounding_dino", "benchmarks")
 HOMES = {
     "onnxruntime": ("predictors",),
     "openvino": ("predictors",),
-    "rtmlib": ("predictors", "cli/bench_pose.py", "benchmarks"),
+    "rtmlib": ("benchmarks",),
     "torch": DETECTOR,
     "transformers": DETECTOR,
     "httpx2": ("labelstudio_api", "media", "launch", "predictors/download.py", "batch/backend.py",
@@ -90,8 +87,8 @@ def test_only_the_settings_read_the_environment(path):
     written = path.read_text("utf-8")
     if name(path).startswith("settings/") or not any(read in written for read in reads):
         return
-    # A child process inherits the environment; a cache of another program lies where it says.
-    assert name(path) in ("launch/processes.py", "predictors/grounding_dino_options.py"), name(path)
+    # A child process inherits the environment.
+    assert name(path) == "launch/processes.py"
 
 
 def test_importing_the_server_loads_no_model_library():

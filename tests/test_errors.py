@@ -5,7 +5,7 @@ import inspect
 import pytest
 
 from prelabel import errors
-from prelabel.errors import CONSEQUENCES, PrelabelError, consequence_of
+from prelabel.errors import CONSEQUENCES, PrelabelError, consequence_of, first_line
 
 CLASSES = [
     member
@@ -36,3 +36,16 @@ def test_an_error_of_a_strangers_package_has_its_parents_row():
 
 def test_the_text_names_the_thing_the_cause_and_the_next_step():
     assert str(errors.TaskError("task 3", "it broke", "Mend it.")) == "task 3: it broke. Mend it."
+
+
+@pytest.mark.parametrize(
+    ("error", "line"),
+    [
+        (OSError(), "OSError"),
+        (ValueError(" \n "), "ValueError"),
+        (RuntimeError("\nno kernel for this.\n  at 0x1\n  at 0x2"), "no kernel for this"),
+        (RuntimeError("x" * 1000), "x" * 200),
+    ],
+)
+def test_what_another_library_says_is_cut_to_one_line(error, line):
+    assert first_line(error) == line

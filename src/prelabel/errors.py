@@ -36,6 +36,8 @@ PrelabelError
 from dataclasses import dataclass
 from typing import Self
 
+_LONGEST_LINE = 200
+
 
 class PrelabelError(Exception):
     """A failure that says what it is about, why it happened and what to do next.
@@ -238,3 +240,9 @@ def consequence_of(error: PrelabelError) -> Consequence:
         if kind in CONSEQUENCES:
             return CONSEQUENCES[kind]
     raise AssertionError(f"{type(error).__name__} has no row in CONSEQUENCES")
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says in its first line, to be the cause of one of ours."""
+    lines = str(error).strip().splitlines()
+    return lines[0][:_LONGEST_LINE].rstrip(".") if lines else type(error).__name__

@@ -139,13 +139,16 @@ class FakeLabelStudio(httpx2.BaseTransport):
         return {"total": len(found), "tasks": found[: int(params["page_size"])]}
 
     def row(self, task):
-        held = [row["model_version"] for row in self.predictions if row["task"] == task]
+        stored = [row for row in self.predictions if row["task"] == task]
+        held = [row["model_version"] for row in stored]
         return {
             "id": task,
             "data": self.tasks[task]["data"],
             "total_annotations": self.tasks[task]["annotations"],
             "total_predictions": len(held),
             "predictions_model_versions": ",".join(sorted(set(held))),
+            "predictions": stored,
+            "created_at": self.tasks[task].get("created_at", "2026-01-02T03:04:05.678901Z"),
         }
 
     def fits(self, task, item):

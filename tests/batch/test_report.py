@@ -26,11 +26,12 @@ from prelabel.batch.report.failures import MOST_REASONS, MOST_TASKS, TASKS_PER_R
 from prelabel.batch.report.labels import FIRST_LABELS, MOST_LABELS
 from prelabel.batch.report.page import page, write_report
 from prelabel.batch.report.scores import Scored, by_label
-from prelabel.batch.summary import STAGES, Counts, Failure, RunSummary, Sample, Stage
+from prelabel.batch.summary import STAGES, Counts, RunSummary, Sample, Stage
 from prelabel.errors import ImageMissing, SettingsError
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.settings import Settings
+from prelabel.store.journal import Failed
 from prelabel.types import Image
 
 IDLE = RunSummary(
@@ -112,7 +113,7 @@ def read(run, sheet=NO_PICTURES):
 
 
 def failure(task_id, thing="a.png", cause="answered 404. Check the file.", retry=False):
-    return Failure(task_id, "ImageUnreachable", f"{thing}: {cause}", retry)
+    return Failed(task_id, "ImageUnreachable", f"{thing}: {cause}", retry)
 
 
 def region(score=0.5, label="body_distortion", **fields):
@@ -197,7 +198,7 @@ def test_tasks_that_failed_alike_are_counted_together_the_most_frequent_first():
         failure(1, "http://a/1.png", "is gone. Look."),
         failure(2, "http://a/2.png", "is slow. Wait.", retry=True),
         failure(3, "http://b/3.png", "is slow. Wait.", retry=True),
-        Failure(4, "ModelError", "no colon", retry=False),
+        Failed(4, "ModelError", "no colon", retry=False),
     ]
     assert [(one.words, one.retry, one.task_ids) for one in reasons(failures)] == [
         ("Is slow. Wait.", True, (2, 3)),

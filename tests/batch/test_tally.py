@@ -2,10 +2,11 @@
 
 from collections import Counter
 
-from prelabel.batch.summary import Counts, Failure
+from prelabel.batch.summary import Counts
 from prelabel.batch.tally import MOST_FAILURES, Tally
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Prediction
+from prelabel.store.journal import Failed
 
 
 def prediction(*scores):
@@ -57,7 +58,7 @@ def test_choices_are_no_regions_of_their_own(tally):
 
 def test_all_failures_are_counted_and_the_last_ones_kept(tally):
     for number in range(MOST_FAILURES + 5):
-        tally.failed(Failure(number, "ImageUnreachable", "gone", retry=False))
+        tally.failed(Failed(number, "ImageUnreachable", "gone", retry=False))
     assert tally.counts().failed == MOST_FAILURES + 5
     assert tally.failure_kinds == {"ImageUnreachable": MOST_FAILURES + 5}
     assert len(tally.failures) == MOST_FAILURES

@@ -54,16 +54,23 @@ def test_the_kind_of_token_is_told(look, settings, values, kind):
 
 @pytest.mark.parametrize(
     ("release", "status"),
-    [("1.22.0", "warning"), ("1.23.0", "ok"), ("1.23.2", "ok"), ("1.24.0", "ok"), ("2.0", "ok")],
+    [
+        ("1.7.3", "warning"),
+        ("1.8.2.post1", "ok"),
+        ("1.10.1dev", "ok"),
+        ("1.23.2", "ok"),
+        ("1.24.0", "ok"),
+        ("2.0", "ok"),
+    ],
 )
-def test_a_release_older_than_the_one_prelabel_was_checked_with_is_a_warning(
+def test_a_release_older_than_those_prelabel_was_checked_with_is_a_warning(
     look, signed_in, studio, release, status
 ):
     studio.version = {"release": release}
     diagnosis = look(label_studio.answers, signed_in())
     assert diagnosis.status == status
     assert release in diagnosis.finding
-    assert ("newer" in diagnosis.finding) is (release > "1.23.9")
+    assert ("newer" in diagnosis.finding) is (release in ("1.24.0", "2.0"))
 
 
 def test_label_studio_answers_whoever_cannot_sign_in(look, signed_in):

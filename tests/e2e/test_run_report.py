@@ -6,11 +6,12 @@ import pytest
 
 from prelabel.batch.report.contact_sheet import contact_sheet
 from prelabel.batch.report.page import write_report
-from prelabel.batch.summary import Counts, Failure, RunSummary, Sample, Stage
+from prelabel.batch.summary import Counts, RunSummary, Sample, Stage
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.decode import decode
 from prelabel.media.limits import Limits
+from prelabel.store.journal import Failed
 
 pytestmark = pytest.mark.browser
 
@@ -69,7 +70,7 @@ def summary(paths):
         skipped={},
         stages=(Stage("predict", 2200, 349.0, 1, 6.3, 0.97),),
         bottleneck="predict",
-        failures=(Failure(4, "ImageMissing", f"{HOSTILE}: is gone. Look.", retry=False),),
+        failures=(Failed(4, "ImageMissing", f"{HOSTILE}: is gone. Look.", retry=False),),
         labels={"body_distortion": 1000, HOSTILE: 4},
         scores={"body_distortion": (0.2, 0.4, 0.6, 0.8), HOSTILE: (0.9,)},
         surest=samples,

@@ -24,6 +24,9 @@ from label_studio_sdk.label_interface import LabelInterface
 asked = json.load(sys.stdin)
 print(LabelInterface(asked["config"]).validate_prediction(asked["prediction"], return_errors=True))
 """
+OLDER = ("unexpected keyword argument 'return_errors'", "No module named 'label_studio_sdk")
+"""What is said instead by releases up to 1.20."""
+
 PAGE = Page(height=480, width=640)
 
 
@@ -67,6 +70,9 @@ def test_label_studio_accepts_what_is_written(label_studio_program, make):
     asked = {"config": config, "prediction": {"result": result, "score": 0.5, "model_version": "v"}}
     answer = subprocess.run(
         [label_studio_program.parent / "python", "-W", "ignore", "-c", VALIDATE],
-        input=json.dumps(asked), capture_output=True, text=True, check=True,
+        input=json.dumps(asked), capture_output=True, text=True, check=False,
     )  # fmt: skip
+    if any(says in answer.stderr for says in OLDER):
+        pytest.skip("the validator of this Label Studio does not say what is wrong")
+    assert answer.returncode == 0, answer.stderr
     assert answer.stdout.strip() == "[]"

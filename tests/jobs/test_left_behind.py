@@ -46,7 +46,7 @@ def queued(tar_pit):
         if image.name == "3.png":
             tar_pit.wait()
 
-    return Batcher(BatchQueue(Finder(before=stick), watch=Watch(0.2)))
+    return Batcher(BatchQueue(Finder(before=stick), watch=Watch(0.2, 0.2)))
 
 
 @pytest.fixture
@@ -64,8 +64,18 @@ def runner(engine, table, fake, queued, tmp_path):
 def ranges(engine, table, fake):
     """Two ranges of one click: the finder hangs on a task of the first."""
     click(Retrieves(engine, table, URL, budget_s=0.0), fake.add_tasks(20))
-    parts = [Range(f"{URL}#{PROJECT}", "finder", first, first + 9) for first in (1, 11)]
-    return [table.submit(RANGE, part.project).id for part in parts]
+    return [Range(f"{URL}#{PROJECT}", "finder", first, first + 9) for first in (1, 11)]
+
+
+def begun(ranges, runner, table):
+    """The jobs of the ranges, each begun when the one before has met the hang."""
+    runner.start()
+    jobs = []
+    for part in ranges:
+        job = table.submit(RANGE, part.project).id
+        until(lambda job=job: table.get(job).message == "finder hangs")
+        jobs.append(job)
+    return jobs
 
 
 @pytest.fixture
@@ -74,32 +84,43 @@ def ledger(engine):
 
 
 def test_a_range_on_which_a_model_hangs_waits_and_keeps_its_lease(runner, ranges, table):
-    runner.start()
-    for job in ranges:
-        until(lambda job=job: table.get(job).message == "finder hangs")
-    before = table.get(ranges[0]).lease_until
-    until(lambda: table.get(ranges[0]).lease_until > before)
-    assert [table.get(job).attempts for job in ranges] == [1, 1]
+    jobs = begun(ranges, runner, table)
+    before = table.get(jobs[0]).lease_until
+    until(lambda: table.get(jobs[0]).lease_until > before)
+    assert [table.get(job).attempts for job in jobs] == [1, 1]
 
 
 def test_a_stop_hands_back_the_range_that_only_waits_and_not_the_one_that_is_to_blame(
     runner, ranges, table, queued
 ):
-    runner.start()
-    until(lambda: all(table.get(job).message == "finder hangs" for job in ranges))
+    jobs = begun(ranges, runner, table)
     runner.stop()
-    blamed, waited = map(table.get, ranges)
+    blamed, waited = map(table.get, jobs)
     assert (waited.status, waited.attempts) == ("queued", 0)
     assert (blamed.status, blamed.attempts) == ("running", 1)
     again = until(lambda: table.claim("next", (RANGE,), 60, job_id=blamed.id))
     assert again.attempts == 2
 
 
+def test_ranges_whose_model_is_never_loaded_wait_and_a_stop_hands_all_of_them_back(
+    runner, ranges, table, queued, monkeypatch, tar_pit
+):
+    model = queued._queue.predictor
+    is_loaded = Event()
+    monkeypatch.setattr(model, "health", lambda: {"loaded": is_loaded.is_set()})
+    monkeypatch.setattr(model, "load", lambda: (tar_pit.wait(), is_loaded.set()))
+    jobs = begun(ranges, runner, table)
+    runner.stop()
+    assert [(table.get(job).status, table.get(job).attempts) for job in jobs] == [
+        ("queued", 0),
+        ("queued", 0),
+    ]
+
+
 def test_when_the_model_comes_back_the_range_goes_on_to_its_end(
     runner, ranges, table, tar_pit, ledger
 ):
-    runner.start()
-    until(lambda: all(table.get(job).message == "finder hangs" for job in ranges))
+    jobs = begun(ranges, runner, table)
     tar_pit.set()
-    until(lambda: all(table.get(job).status == "done" for job in ranges))
+    until(lambda: all(table.get(job).status == "done" for job in jobs))
     assert ledger.counts() == {State.PREDICTED: 20}

@@ -73,6 +73,22 @@ def test_a_value_list_gives_every_page_in_order():
     assert tag.uris({"pages": ["a.png", "b.png"]}) == ("a.png", "b.png")
 
 
+@pytest.mark.parametrize("value", ["$image", "$frames.first", "$a.b.c"])
+@pytest.mark.parametrize("is_list", [False, True])
+def test_images_that_are_put_into_data_are_found_there(value, is_list):
+    tag = ImageTag("image", value, is_list=is_list)
+    pages = ("a.png", "b.png") if is_list else ("a.png",)
+    for data in ({}, {"frames": {"second": "c.png"}, "a": "text"}):
+        assert tag.uris(tag.with_uris(data, pages)) == pages
+
+
+def test_images_that_are_put_into_data_leave_the_rest_of_it_alone():
+    data = {"frames": {"second": "c.png"}, "name": "walk"}
+    put = ImageTag("image", "$frames.first", is_list=False).with_uris(data, ["a.png"])
+    assert put == {"frames": {"first": "a.png", "second": "c.png"}, "name": "walk"}
+    assert data == {"frames": {"second": "c.png"}, "name": "walk"}
+
+
 @pytest.mark.parametrize(
     "data",
     [

@@ -39,6 +39,7 @@ class FakeLabelStudio:
     sub_path: str = ""
     personal_token: str = field(default_factory=lambda: web_token("refresh", 1e9))
     has_token: bool = True
+    unknown: set = field(default_factory=set)  # (method, path) that an older release lacks
     legacy_allowed: bool = True
     access_lifetime_s: float = 300.0
     access_tokens: set = field(default_factory=set)
@@ -55,6 +56,7 @@ class FakeLabelStudio:
     backend_warnings: list = field(default_factory=list)
     prediction: list = field(default_factory=list)
     blocks_private_addresses: bool = False
+    knows_backend_passwords: bool = True  # those before 1.12 do not
     requests: list = field(default_factory=list)  # (method, path)
     faults: list = field(default_factory=list)  # (method, path, status, headers), each used once
     url: str = ""
@@ -96,9 +98,10 @@ def handler_for(fake):  # noqa: C901 - one server, one table of routes
             address = urlsplit(self.path)
             self.params = {name: values[0] for name, values in parse_qs(address.query).items()}
             self.body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            if not address.path.startswith(fake.sub_path):
-                return self.answer(404, b"<html>nothing here</html>", "text/html")
             path = address.path.removeprefix(fake.sub_path)
+            is_elsewhere = not address.path.startswith(fake.sub_path)
+            if is_elsewhere or (self.command, path) in fake.unknown:
+                return self.answer(404, b"<html>nothing here</html>", "text/html")
             fake.requests.append((self.command, path))
             for fault in fake.faults:
                 if fault[:2] == (self.command, path):
@@ -158,6 +161,8 @@ def handler_for(fake):  # noqa: C901 - one server, one table of routes
                     return 200, {"release": "1.23.2"}
                 case "GET", ["current-user", "whoami"]:
                     return 200, {"email": USER}
+                case "GET", ["current-user", "token"]:
+                    return 200, {"detail": "", "token": LEGACY}
                 case "POST", ["token"]:
                     if fake.has_token:
                         raise Refused(409, "You already have a valid token.")
@@ -276,6 +281,13 @@ def handler_for(fake):  # noqa: C901 - one server, one table of routes
                 said = f"Can't connect to ML backend {row['url']}, health check failed. {link}"
                 raise invalid(non_field_errors=[said])
             wanted = fake.running_backends[row["url"]]
+            if not fake.knows_backend_passwords:
+                row = {name: row[name] for name in row if not name.startswith("basic_auth_")}
+                if wanted:
+                    said = f"Can't connect to ML backend {row['url']}, health check failed. "
+                    said += "Additional info:401 Client Error: Unauthorized for url: http://…"
+                    raise invalid(non_field_errors=[said])
+                return {**row, "state": "CO", "model_version": "v1"}
             if wanted and (row.get("basic_auth_user"), row.get("basic_auth_pass")) != wanted:
                 said = (
                     "Able to connect to ML Server, but authentication parameters were either not "

@@ -122,6 +122,17 @@ def test_a_backend_with_a_password_needs_it_and_hears_no_events_without_its_path
     assert again.backend_action == "unchanged"
 
 
+def test_before_1_12_a_backend_with_a_password_is_attached_by_its_secret_path(fake, studio):
+    fake.knows_backend_passwords = False
+    fake.running_backends[BACKEND] = ("bob", "secret")
+    with pytest.raises(RequestRefused, match="attach its address with /<SECRET_PATH>"):
+        connect_project(studio, BACKEND, basic_auth=("bob", "secret"))
+    fake.running_backends[f"{BACKEND}/path"] = None
+    made = connect_project(studio, f"{BACKEND}/path")
+    again = connect_project(studio, f"{BACKEND}/path", basic_auth=("bob", "secret"))
+    assert (made.backend_action, again.backend_action) == ("attached", "unchanged")
+
+
 def test_an_existing_project_keeps_its_label_config(fake, studio):
     own = studio.create_project("hands", "<View><Text name='t' value='$t'/></View>")
     kept = connect_project(studio, BACKEND, project_title="hands", label_config=boxes_config())
@@ -183,6 +194,13 @@ def test_a_trial_tells_failure_from_nothing_found(
     trial = try_prediction(studio, made.backend_id)
     assert (trial.task_id, trial.answered) == (task_id, answered)
     assert (trial.regions, trial.model_version) == (regions, version)
+
+
+def test_before_1_12_a_trial_says_what_to_do_instead(fake, studio):
+    made = connect_project(studio, BACKEND)
+    fake.unknown.add(("POST", f"/api/ml/{made.backend_id}/predict/test"))
+    with pytest.raises(RequestRefused, match=r"none before 1\.12\. Open a task"):
+        try_prediction(studio, made.backend_id)
 
 
 def test_a_trial_in_an_empty_project_asks_for_images(fake, studio):

@@ -2,6 +2,8 @@ import json
 import socket
 import ssl
 import threading
+import time
+from email.utils import formatdate
 
 import httpx2
 import pytest
@@ -100,6 +102,13 @@ def test_a_wish_to_wait_is_granted_up_to_a_minute(fake, studio, no_pauses):
     ]
     studio.version()
     assert no_pauses == [7, 60]
+
+
+def test_a_wish_to_wait_may_be_a_date(fake, studio, no_pauses):
+    soon = formatdate(time.time() + 30, usegmt=True)
+    fake.faults = [("GET", "/api/version/", 503, [("Retry-After", soon)])]
+    studio.version()
+    assert no_pauses == [pytest.approx(30, abs=3)]
 
 
 def test_a_read_gives_up_after_four_attempts(fake, studio):
@@ -298,3 +307,10 @@ def test_selected_tasks_and_all_tasks_are_asked_for_as_the_data_manager_does():
 
 def test_training_has_no_answer_to_read():
     assert answering(always(200, b"")).start_training(3) is None
+
+
+def test_before_1_12_a_project_without_a_version_lists_none_without_a_name():
+    with answering(always(200, {"v1": 3, "": 0, "prelabel": 0})) as studio:
+        assert studio.model_versions(1) == {"v1": 3, "prelabel": 0}
+    with answering(always(200, {"": 2})) as studio:
+        assert studio.model_versions(1) == {"": 2}

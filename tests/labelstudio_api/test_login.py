@@ -176,6 +176,11 @@ def test_a_second_token_is_refused_unless_the_first_is_to_be_replaced(fake, toke
     assert login_with_password(fake.url, tokens.user, tokens.password, replace=True)
 
 
+def test_before_personal_tokens_a_login_gives_the_legacy_token(fake, tokens):
+    fake.unknown.add(("POST", "/api/token/"))
+    assert login_with_password(fake.url, tokens.user, tokens.password) == tokens.legacy
+
+
 def test_a_login_at_a_closed_port_says_so():
     with pytest.raises(LabelStudioUnreachable, match="Check that Label Studio is running"):
         login_with_password("http://127.0.0.1:9", "a@example.com", "secret")

@@ -1,8 +1,6 @@
 """What is known of a write, told from what came back; and who holds which version."""
 
 import json
-import time
-from email.utils import formatdate
 
 import httpx2
 import pytest
@@ -100,18 +98,6 @@ def test_a_success_that_is_no_answer_of_label_studio_is_no_success(answering):
         sent(answering, lambda _: httpx2.Response(200, text="<html>log in</html>"))
 
 
-@pytest.mark.parametrize(
-    ("header", "seconds"),
-    [("", None), ("0", 0), ("17", 17), ("soon", None), ("Wed, 21 Oct 2015 07:28:00 GMT", 0)],
-)
-def test_retry_after_is_seconds_or_a_date(header, seconds):
-    assert api.retry_after_s(header) == seconds
-
-
-def test_retry_after_as_a_date_counts_from_now():
-    assert api.retry_after_s(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
-
-
 def listing_of(columns):
     """Answers listings with tasks 1, 2, …, that hold these versions."""
     rows = [
@@ -162,6 +148,38 @@ def test_deleting_what_is_gone_already_is_no_error(answering):
     api.delete_prediction(answering(lambda _: httpx2.Response(404, json={})), 5)
     with pytest.raises(RequestRefused):
         api.delete_prediction(answering(lambda _: httpx2.Response(403, json={})), 5)
+
+
+def test_before_1_12_a_version_is_deleted_one_prediction_at_a_time(answering):
+    held = {11: (1, "v1"), 12: (1, "v2"), 13: (2, "v1"), 14: (3, "v1@x")}
+
+    def answer(request):
+        _, *_, name, number = ["", *request.url.path.strip("/").split("/")]
+        match request.method, name:
+            case "DELETE", "predictions":
+                del held[int(number)]
+                return httpx2.Response(204)
+            case "DELETE", _:
+                return httpx2.Response(405, json={"detail": 'Method "DELETE" not allowed.'})
+        if number == "predictions":
+            task = int(request.url.params["task"])
+            own = [(n, version) for n, (one, version) in held.items() if one == task]
+            return httpx2.Response(200, json=[{"id": n, "model_version": v} for n, v in own])
+        columns = {1: "v1,v2", 2: "v1", 3: "v1@x"}
+        rows = [
+            {"id": task, "total_predictions": 1, "predictions_model_versions": column}
+            for task, column in columns.items()
+        ]
+        return httpx2.Response(200, json={"total": len(rows), "tasks": rows})
+
+    assert api.delete_version(answering(answer), 7, "v1") == 2
+    assert set(held) == {12, 14}
+
+
+def test_a_version_that_may_not_be_deleted_stays_refused(answering):
+    forbidden = httpx2.Response(403, json={"detail": "You do not have permission."})
+    with pytest.raises(RequestRefused, match="permission"):
+        api.delete_version(answering(lambda _: forbidden), 7, "v1")
 
 
 def test_a_receipt_says_nothing_by_default():

@@ -65,6 +65,7 @@ def environment(folder, **given):
     return {
         "LABEL_STUDIO_API_KEY": "x" * 40,
         "DATA_DIR": str(folder / "data"),
+        "PYTHONUNBUFFERED": "",  # what is said is read while it runs
         **QUICK,
         **given,
     }

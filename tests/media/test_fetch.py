@@ -165,6 +165,11 @@ def test_paths_into_the_shared_folder_are_read(with_folder, folder):
         assert with_folder.fetch(ImageReference(uri)) == PICTURE
 
 
+def test_a_name_in_a_file_uri_may_hold_what_begins_a_query_on_the_web(with_folder, folder):
+    (folder / "take #1?.png").write_bytes(PICTURE)
+    assert with_folder.fetch(ImageReference(f"file://{folder}/take #1?.png")) == PICTURE
+
+
 @pytest.mark.parametrize(
     "uri",
     [

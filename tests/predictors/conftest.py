@@ -2,7 +2,7 @@
 
 import pytest
 
-from prelabel.predictors.random_grounding_dino import write_random_model
+from prelabel.benchmarks.random_grounding_dino import write_random_model
 
 WHY = "install the extra grounding-dino to test with transformers"
 

@@ -164,8 +164,9 @@ def network(tiny_grounding_dino):
 
 
 def opened(folder, **options):
-    wanted = {"device": "cpu", "short_edge": 224, "autocast": "off", "threads": 1}
-    return open_network(str(folder), **{**wanted, **options}, local_only=True)
+    wanted = {"device": "cpu", "short_edge": 224, "autocast": "off", "threads": 1} | options
+    chosen = GroundingDinoOptions(model_id=str(folder), **wanted)
+    return open_network(chosen, chosen.device)
 
 
 def prompt_of(network, *phrases):

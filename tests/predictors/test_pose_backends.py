@@ -11,11 +11,13 @@ import pytest
 from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
 from prelabel.predictors import backends
 from prelabel.predictors.backends import open_session
-from prelabel.predictors.planes import planes
+from prelabel.predictors.cores import usable_cores
+from prelabel.predictors.planes import IMAGENET_RGB, planes
+from prelabel.predictors.pose_models import embedded_folder
 from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.sessions import Runtime, usable_cores
-from prelabel.predictors.simcc import TABLES_RGB, crop, crop_regions
-from prelabel.predictors.wholebody import build, build_embedded, embedded_folder
+from prelabel.predictors.sessions import Runtime
+from prelabel.predictors.simcc import crop, crop_regions
+from prelabel.predictors.wholebody import build, build_embedded
 from prelabel.types import Ask, Image
 
 onnxruntime = pytest.importorskip("onnxruntime", reason="pip install 'prelabel[pose]'")
@@ -220,7 +222,7 @@ def test_openvino_in_fp32_gives_the_same_keypoints_save_where_two_bins_tie(share
     photo = Image(cv2.imread(str(shared_data / "images" / name), cv2.IMREAD_COLOR_RGB))
     (people,) = build_embedded({}).predict([photo], Ask())
     (centre,), (size,) = crop_regions(people.boxes_xyxy[:1], INPUT_HW)
-    inputs = planes([crop(photo.pixels_rgb, centre, size, INPUT_HW)], TABLES_RGB, swap=False)
+    inputs = planes([crop(photo.pixels_rgb, centre, size, INPUT_HW)], IMAGENET_RGB, swap=False)
 
     ours = open_session(HOLISTIC, Runtime(), INPUT_HW).run(inputs)
     openvinos = open_session(HOLISTIC, Runtime("openvino"), INPUT_HW).run(inputs)

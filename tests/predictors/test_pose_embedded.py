@@ -9,7 +9,7 @@ import pytest
 
 from prelabel import keypoints
 from prelabel.errors import InvalidRequest, ModelError, WeightsUnavailable
-from prelabel.predictors import wholebody
+from prelabel.predictors import pose_models
 from prelabel.predictors.wholebody import build_embedded
 from prelabel.types import Ask, Image
 
@@ -199,7 +199,7 @@ def test_an_image_that_the_model_fails_on_does_not_take_the_others_with_it(pose,
 
 
 def test_a_damaged_model_file_is_refused(monkeypatch):
-    monkeypatch.setitem(wholebody.EMBEDDED, "nanodet_person.onnx", "0" * 64)
+    monkeypatch.setitem(pose_models.EMBEDDED, "nanodet_person.onnx", "0" * 64)
 
     with pytest.raises(WeightsUnavailable, match=r"nanodet_person\.onnx"):
         build_embedded({}).load()

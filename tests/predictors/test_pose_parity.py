@@ -4,9 +4,10 @@ import cv2
 import numpy as np
 import pytest
 
-from prelabel.predictors import random_pose
+from prelabel.benchmarks import random_pose
+from prelabel.predictors.pose_models import embedded_folder
 from prelabel.predictors.simcc import unit_scores
-from prelabel.predictors.wholebody import build, build_embedded, embedded_folder
+from prelabel.predictors.wholebody import build, build_embedded
 from prelabel.types import Ask, Image
 
 rtmlib = pytest.importorskip(

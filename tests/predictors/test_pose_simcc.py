@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from prelabel.predictors import simcc
-from prelabel.predictors.planes import planes
+from prelabel.predictors.planes import IMAGENET_RGB, planes
 
 INPUT_HW = (256, 192)
 
@@ -66,8 +66,8 @@ def test_rgb_and_bgr_inputs_differ_only_in_the_order_of_the_pixels():
     crop = np.zeros((2, 2, 3), np.uint8)
     crop[..., 0] = 200
 
-    rgb = planes([crop], simcc.TABLES_RGB, swap=False)
-    bgr = planes([crop], simcc.TABLES_RGB, swap=True)
+    rgb = planes([crop], IMAGENET_RGB, swap=False)
+    bgr = planes([crop], IMAGENET_RGB, swap=True)
 
     assert rgb[0, 0, 0, 0] == pytest.approx((200 - 123.675) / 58.395)
     assert bgr[0, 2, 0, 0] == pytest.approx((200 - 103.53) / 57.375)

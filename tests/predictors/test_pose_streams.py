@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 
 from prelabel.errors import ModelError
+from prelabel.predictors.pose_models import embedded_models
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import Runtime
 from prelabel.predictors.streams import inputs_alone, open_streams
-from prelabel.predictors.wholebody import People, PoseEstimator, embedded_models
+from prelabel.predictors.wholebody import People, PoseEstimator
 from prelabel.types import Image
 
 PATIENCE_S = 20

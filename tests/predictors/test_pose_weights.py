@@ -14,6 +14,7 @@ import pytest
 
 from prelabel.errors import SettingsError, WeightsUnavailable
 from prelabel.predictors import modes
+from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.weights import WeightsFile, WeightsFolder, recorded_digest
 from prelabel.predictors.wholebody import build
 
@@ -200,13 +201,15 @@ def test_a_bad_archive_is_refused_and_not_kept(host, folder, tmp_path, body, cau
 
 def test_a_wrong_digest_is_refused_and_the_right_one_taken(host, folder, tmp_path):
     host.files["/pose.onnx"] = MODEL
-    urls = (f"{host.url}/pose.onnx",)
+
+    def named(digest):
+        return PoseSettings.of({"POSE_MODEL": f"{host.url}/pose.onnx#sha256={digest}"}).pose_file
 
     with pytest.raises(WeightsUnavailable, match="sha256"):
-        folder.get(WeightsFile(urls, sha256="0" * 64))
+        folder.get(named("0" * 64))
 
     assert leftovers(tmp_path) == []
-    assert folder.get(WeightsFile(urls, hashlib.sha256(MODEL).hexdigest())).is_file()
+    assert folder.get(named(hashlib.sha256(MODEL).hexdigest().upper())).is_file()
 
 
 def test_a_web_page_is_not_taken_for_a_model(host, folder):
@@ -280,27 +283,21 @@ def test_a_folder_that_cannot_be_written_to_is_an_error_about_the_folder(host, t
 def test_a_model_of_ones_own_is_used_where_it_lies(folder, tmp_path):
     (tmp_path / "own.onnx").write_bytes(MODEL)
 
-    assert folder.find(str(tmp_path / "own.onnx")) == tmp_path / "own.onnx"
+    assert folder.get(tmp_path / "own.onnx") == tmp_path / "own.onnx"
 
 
 def test_a_newer_archive_of_ones_own_replaces_what_was_unpacked(folder, tmp_path):
     own = tmp_path / "own.zip"
     own.write_bytes(archive("a/end2end.onnx"))
-    first = folder.find(str(own)).read_bytes()
+    first = folder.get(own).read_bytes()
     own.write_bytes(archive("a/end2end.onnx", content=b"newer"))
 
-    assert (first, folder.find(str(own)).read_bytes()) == (MODEL, b"newer")
+    assert (first, folder.get(own).read_bytes()) == (MODEL, b"newer")
 
 
 def test_an_own_model_that_is_not_there_is_named(folder, tmp_path):
     with pytest.raises(WeightsUnavailable, match=r"gone\.onnx"):
-        folder.find(str(tmp_path / "gone.onnx"))
-
-
-def test_a_model_at_an_address_is_fetched(host, folder):
-    host.files["/own.onnx"] = MODEL
-
-    assert folder.find(f"{host.url}/own.onnx").read_bytes() == MODEL
+        folder.get(tmp_path / "gone.onnx")
 
 
 def test_the_table_of_modes_is_rtmlibs():
@@ -333,6 +330,27 @@ def test_a_mode_without_its_weights_and_without_downloads_cannot_be_loaded(tmp_p
     assert pose.name == "rtmlib-lightweight"
     with pytest.raises(WeightsUnavailable, match="yolox_tiny"):
         pose.load()
+
+
+@pytest.mark.parametrize("own", ["mine.onnx", "mine.zip"])
+def test_a_model_of_ones_own_that_is_not_there_is_told_before_anything_is_loaded(tmp_path, own):
+    pose = build({"POSE_DETECTOR": str(tmp_path / own), "MODEL_DIR": tmp_path})
+
+    with pytest.raises(WeightsUnavailable, match="no such file"):
+        pose.check()
+
+
+def test_a_model_at_an_address_of_ones_own_is_fetched(host, tmp_path):
+    host.files["/yolox_own.onnx"] = host.files["/rtmw_own.onnx"] = MODEL
+    names = {"POSE_DETECTOR": "yolox_own.onnx", "POSE_MODEL": "rtmw_own.onnx"}
+    pose = build(
+        {setting: f"{host.url}/{name}" for setting, name in names.items()} | {"MODEL_DIR": tmp_path}
+    )
+
+    with pytest.raises(WeightsUnavailable, match="cannot be opened"):
+        pose.load()
+
+    assert {path.name for path in tmp_path.glob("*.onnx")} == set(names.values())
 
 
 def test_a_detector_whose_name_does_not_tell_its_kind_is_refused(tmp_path, shared_data):

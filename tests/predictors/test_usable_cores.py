@@ -4,7 +4,7 @@ import os
 
 import pytest
 
-from prelabel.predictors.sessions import usable_cores
+from prelabel.predictors.cores import usable_cores
 
 HERE = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 

@@ -1,14 +1,18 @@
 """A model that does not come back: who is let go, what is said, and which image is to blame."""
 
 import signal
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from queue import Queue
+from threading import enumerate as enumerate_threads
 from types import SimpleNamespace
 
 import pytest
 from structlog.testing import capture_logs
 
-from prelabel.errors import ModelError, ModelHangs, NotReached, consequence_of
+from prelabel.errors import ModelError, ModelHangs, NotReached, NotReady, consequence_of
 from prelabel.runtime import ending
 from prelabel.runtime.batch_queue import BatchQueue
 from prelabel.runtime.batcher import Batcher, at, hang
@@ -156,7 +160,11 @@ def test_time_in_which_a_model_is_loaded_does_not_count(batcher, model, watch, c
     assert watch.look() == LIMIT_S
     assert hang(batcher) is None
     model.is_loaded = True
-    clock.now += LIMIT_S
+    watch.look()
+    clock.now += LIMIT_S - 1
+    assert watch.look() == 1
+    assert hang(batcher) is None
+    clock.now += 1
     watch.look()
     assert kinds(answer.result(5)) == [ModelHangs]
 
@@ -259,6 +267,39 @@ def test_a_process_in_which_nothing_hangs_ends_by_itself(end):
     process.closed(lambda: next(hangs))
     assert done(did, 1) == ["wait 3"]
     assert did.empty()
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(None, 3), (NotReady("model", "is being loaded", "Look."), 5), (KeyError("x"), EXIT_CODE)],
+)
+def test_a_command_is_ended_with_the_code_that_it_would_have_ended_with(monkeypatch, error, code):
+    left = Queue()
+    monkeypatch.setattr(ending, "_LAST_S", 0.0)
+    monkeypatch.setattr(ending.os, "_exit", left.put)
+    with suppress(NotReady, KeyError), ending.ended_for_sure(lambda: True) as ended:
+        if error:
+            raise error
+        ended.ends_with(3)
+    assert left.get(timeout=5) == code
+
+
+def test_a_command_in_which_nothing_hangs_ends_by_itself(monkeypatch):
+    monkeypatch.setattr(ending.os, "_exit", pytest.fail)
+    before = set(enumerate_threads())
+    with ending.ended_for_sure(lambda: False) as ended:
+        ended.ends_with(3)
+    assert set(enumerate_threads()) <= before
+
+
+def test_what_was_printed_is_not_lost_where_a_process_is_ended_by_force():
+    program = (
+        "from prelabel.runtime.ending import leave_at_once\n"
+        "print('all is said', end='')\n"
+        "leave_at_once(3)"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False)
+    assert (ended.returncode, ended.stdout) == (3, b"all is said")
 
 
 def test_an_orderly_end_is_asked_for_by_the_signal_that_orchestrators_send(monkeypatch):

@@ -124,6 +124,35 @@ def test_one_click_is_answered_in_time_and_then_every_task_gets_one_prediction(
     assert number_of_images(predictor) <= 120 + predictor.batch_size
 
 
+def asked_by_1_12(client, fake, ids):
+    """What a Label Studio is answered that would store nothing where a task is left out."""
+    tasks = [{"id": task, "project": PROJECT, **fake.tasks[task]} for task in ids]
+    asked = {"tasks": tasks, "project": f"{PROJECT}.{CREATED}", "label_config": CONFIG}
+    answer = client.post("/predict", json=asked, headers={"User-Agent": "heartex/1.12.1"})
+    return answer.json()["results"]
+
+
+def test_before_1_13_the_job_brings_all_of_an_answer_that_would_leave_tasks_out(
+    client, fake, predictor
+):
+    ids = fake.add_tasks(120)
+    assert asked_by_1_12(client, fake, ids) == []
+    until(lambda: fake.holding("fake") == dict.fromkeys(ids, 1))
+    assert number_of_images(predictor) <= 120 + predictor.batch_size
+
+
+def test_before_1_13_each_task_is_asked_for_alone_where_no_job_can_bring_them(
+    client, fake, monkeypatch
+):
+    ids = fake.add_tasks(3)
+    fake.tasks[ids[1]]["data"] = {"image": "missing"}
+    monkeypatch.setattr(fake, "answer", lambda _: said(401, {"detail": "Invalid token."}))
+    assert asked_by_1_12(client, fake, ids) == []
+    until(lambda: client.get("/status").json()["jobs"][0]["status"] == "failed")
+    assert len(asked_by_1_12(client, fake, ids)) == 1
+    assert [len(asked_by_1_12(client, fake, [one])) for one in ids] == [1, 0, 1]
+
+
 def test_clicks_while_the_job_is_at_work_are_told_that_it_is(client, fake, predictor):
     ids = fake.add_tasks(120)
     fake.clicks(client)

@@ -8,7 +8,7 @@ import pytest
 from fastapi.testclient import TestClient
 from structlog.testing import capture_logs
 
-from prelabel.assembly import server
+from prelabel.assembly import server, watching
 from prelabel.doctor.surroundings import _judged
 from prelabel.plan import Predictors
 from prelabel.runtime.ending import Ending
@@ -30,13 +30,18 @@ class Model:
     def __init__(self):
         self.is_stuck = Event()
         self.may_go_on = Event()
+        self.is_loaded = True
 
     def check(self): ...
 
-    def load(self): ...
+    def load(self):
+        if not self.is_loaded:
+            self.is_stuck.set()
+            self.may_go_on.wait()
+            self.is_loaded = True
 
     def health(self):
-        return {"loaded": True, "device": "cpu"}
+        return {"loaded": self.is_loaded, "device": "cpu"}
 
     def predict(self, images, ask):
         if any(image.pixels_rgb[0, 0, 0] == TAR_PIT for image in images):
@@ -65,6 +70,8 @@ def client(model, ended, monkeypatch, tmp_path):
         _env_file=None,
         data_dir=tmp_path,
         model_hang_seconds=0.3,
+        model_load_hang_seconds=0.5,
+        model_dir=tmp_path,
         prediction_store_mb=16,
         predict_deadline_seconds=30,
         sequence_learning_enabled=False,
@@ -136,6 +143,32 @@ def test_probes_and_pages_and_metrics_say_it_until_the_model_comes_back(client, 
     assert all(ask(client, TAR_PIT, 8))
 
 
+def test_a_model_that_hangs_while_it_is_loaded_is_said_in_the_same_way(client, pool, model):
+    model.is_loaded = False
+    assert probes(client) == WELL
+    waiting = [pool.submit(ask, client, *numbers) for numbers in ((1,), (2, 3), (4, 5))]
+    assert model.is_stuck.wait(10)
+    assert [one.result(20) for one in waiting] == [[[]], [[], []], [[], []]]
+    assert probes(client) == STUCK
+    reason = client.get("/health").json()["reason"]
+    assert reason.startswith("model: is being loaded, and has not got on since ")
+    assert "A model hangs" in client.get("/").text
+    assert 'prelabel_model_hangs{finds="boxes"} 1.0' in client.get("/metrics").text
+    (failure, *_) = client.get("/status").json()["failures"]
+    assert "model hangs while it is loaded. Restart the process" in failure["reason"]
+    assert ask(client, 6) == [[]]
+    model.may_go_on.set()
+    until(lambda: probes(client) == WELL)
+    assert all(ask(client, 1, 6))
+
+
+def test_the_process_is_told_to_end_though_its_model_was_never_loaded(client, model, ended):
+    model.is_loaded = False
+    ask(client, 1)
+    until(lambda: len(ended) == 2)
+    assert ended == ["terminate", 70]
+
+
 def test_the_process_is_told_to_end_where_it_is_started_anew(client, ended):
     ask(client, TAR_PIT)
     until(lambda: len(ended) == 2)
@@ -147,6 +180,15 @@ def test_a_process_ends_by_itself_only_where_another_keeps_count(monkeypatch, pi
     monkeypatch.setattr(server.os, "getpid", lambda: pid)
     settings = Settings(_env_file=None, workers=workers)
     assert server.is_started_anew(settings) == ends
+
+
+def test_weights_are_looked_for_where_prelabel_and_the_hub_put_them(monkeypatch, tmp_path):
+    hub = pytest.importorskip("huggingface_hub", reason="pip install 'prelabel[grounding-dino]'")
+    monkeypatch.setattr(hub.constants, "HF_HUB_CACHE", str(tmp_path / "hub"))
+    settings = Settings(_env_file=None, model_dir=tmp_path / "models")
+    assert [*watching._weights_folders(settings)] == [tmp_path / "models", tmp_path / "hub"]
+    monkeypatch.setattr(watching, "find_spec", lambda _: None)
+    assert [*watching._weights_folders(settings)] == [tmp_path / "models"]
 
 
 def test_doctor_finds_it_by_what_health_says(client):

@@ -33,6 +33,7 @@ TASKS = 12
 VERSION = "tar"
 MODULE = f"""
 import time
+from pathlib import Path
 
 import numpy as np
 
@@ -41,12 +42,18 @@ from prelabel.types import Detections
 
 class Model:
     name, fingerprint, wants_neighbours, batch_size = "{VERSION}", "", False, 4
+    is_loaded = False
 
     def check(self): ...
-    def load(self): ...
+
+    def load(self):
+        share = Path(__file__).with_name("share")
+        if share.exists():
+            share.read_bytes()
+        self.is_loaded = True
 
     def health(self):
-        return {{"loaded": True, "device": "none"}}
+        return {{"loaded": self.is_loaded, "device": "none"}}
 
     def predict(self, images, ask):
         if any(image.pixels_rgb[0, 0, 0] == {TAR_PIT} for image in images):
@@ -87,6 +94,7 @@ def settings(tmp_path):
         "PREDICTION_STORE_MB": "16",
         "SEQUENCE_LEARNING_ENABLED": "false",
         "MODEL_HANG_SECONDS": "1",
+        "MODEL_LOAD_HANG_SECONDS": "1",
         "PREDICT_DEADLINE_SECONDS": "20",
         "REQUEST_DELAY_SECONDS": "0",
     }
@@ -116,10 +124,14 @@ class Orchestrator:
     def look(self):
         """Look at the probe once."""
         if httpx2.get(f"{self.url}/live", timeout=10).status_code == 503:
-            began = time.monotonic()
-            self._end(self._child)
-            self.ended.append((self._child.exit_code, time.monotonic() - began))
+            self.end()
             self._start()
+
+    def end(self):
+        """End the server."""
+        began = time.monotonic()
+        self._end(self._child)
+        self.ended.append((self._child.exit_code, time.monotonic() - began))
 
     def _start(self):
         command = [PROGRAM, "serve", "--port", str(self._port), *self._words]
@@ -253,6 +265,79 @@ def test_a_worker_that_hangs_ends_itself_and_the_one_in_its_place_brings_the_res
     engine.dispose()
     assert codes[:-1] == [EXIT_CODE] * (len(codes) - 1)
     assert fake.holding(VERSION) == dict.fromkeys(others(fake), 1)
+
+
+@pytest.fixture
+def share(settings):
+    """A pipe at which the model waits while it is loaded, as at a share that hangs."""
+    pipe = Path(settings["PYTHONPATH"]) / "share"
+    os.mkfifo(pipe)
+    return pipe
+
+
+@pytest.mark.parametrize("end", [kill, terminate])
+def test_a_click_that_met_a_model_that_cannot_be_loaded_is_done_by_a_job_once_it_can(
+    end, tmp_path, settings, fake, share
+):
+    fake.tasks[TASKS // 2]["data"]["image"] = picture(TASKS // 2)
+    with over_http(fake) as studio_url:
+        settings |= {"LABEL_STUDIO_URL": studio_url, "LABEL_STUDIO_API_KEY": LEGACY}
+        with Orchestrator(tmp_path, settings, end).running() as orchestrator:
+            began = time.monotonic()
+            assert click(orchestrator.url, fake) == set()
+            assert time.monotonic() - began < 15, "the deadline is 20 s"
+            share.unlink()
+            orchestrator.look()
+
+            wait_for(lambda: set(fake.holding(VERSION)) == set(fake.tasks), 90)
+            orchestrator.look()
+    assert len(orchestrator.ended) == 1
+    assert fake.holding(VERSION) == dict.fromkeys(fake.tasks, 1)
+
+
+def test_a_server_that_is_told_to_end_waits_for_no_model_that_is_still_being_loaded(
+    tmp_path, settings, fake, share
+):
+    settings |= {"MODEL_LOAD_HANG_SECONDS": "600", "PREDICT_DEADLINE_SECONDS": "2"}
+
+    def orderly(child):
+        os.kill(child.pid, signal.SIGTERM)
+        wait_for(lambda: not child.running, 25)
+
+    with Orchestrator(tmp_path, settings, orderly).running() as orchestrator:
+        assert click(orchestrator.url, fake) == set()
+        orchestrator.end()
+    ((code, _),) = orchestrator.ended
+    assert code in {0, -signal.SIGTERM}
+
+
+def test_a_worker_whose_model_cannot_be_loaded_ends_itself_until_it_can(
+    tmp_path, settings, fake, share, redis
+):
+    pytest.importorskip("dramatiq", reason="pip install 'prelabel[scale]'")
+    fake.tasks[TASKS // 2]["data"]["image"] = picture(TASKS // 2)
+    engine = open_database("", tmp_path / "data")
+    with over_http(fake) as studio_url:
+        settings |= {"LABEL_STUDIO_URL": studio_url, "LABEL_STUDIO_API_KEY": LEGACY}
+        settings |= {"REDIS_URL": redis.url}
+        retrieves = Retrieves(engine, Jobs(engine), studio_url, budget_s=0.0)
+        scope = Scope(PROJECT, CREATED, VERSION)
+        retrieves.end(scope, late(sorted(retrieves.begin(scope, list(fake.tasks)))))
+        for number in range(4):  # oftener than a job may fail
+            log_path = tmp_path / f"worker-{number}.log"
+            worker = Child.start(
+                "worker", [PROGRAM, "worker"], log_path=log_path, environment=settings
+            )
+            with worker:
+                wait_for(lambda worker=worker: not worker.running, 60)
+            assert worker.exit_code == EXIT_CODE
+            assert "is being loaded, and has not got on" in log_path.read_text()
+        share.unlink()
+        log_path = tmp_path / "worker.log"
+        with Child.start("worker", [PROGRAM, "worker"], log_path=log_path, environment=settings):
+            wait_for(lambda: set(fake.holding(VERSION)) == set(fake.tasks), 120)
+    engine.dispose()
+    assert fake.holding(VERSION) == dict.fromkeys(fake.tasks, 1)
 
 
 def test_ctrl_c_ends_a_server_in_a_terminal_though_its_model_hangs(tmp_path, settings, fake):

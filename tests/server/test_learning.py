@@ -130,6 +130,15 @@ def test_too_few_tasks_in_the_body_are_an_answer_at_once(client):
     assert "annotate 5 more" in answer["message"]
 
 
+def test_before_1_12_the_training_says_that_there_is_too_little(client):
+    """Such a Label Studio sends the tasks itself, and shows nobody what it is answered."""
+    client.headers["User-Agent"] = "heartex/1.10.1"
+    told = ended(client, train(client, range(3))["job"])
+    assert (told["job_status"], told["status"]) == ("done", "insufficient-data")
+    [shown] = client.get("/status").json()["jobs"]
+    assert "needs 8 annotated objects" in shown["message"]
+
+
 def test_a_training_without_a_login_fails_and_says_what_to_set(client):
     answer = client.post("/webhook", json={"action": "START_TRAINING", "project": {"id": 7}})
     told = ended(client, answer.json()["job"])

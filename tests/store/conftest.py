@@ -61,8 +61,8 @@ def take_away(engine, tmp_path):
         if engine.dialect.name == "postgresql":
             event.listen(engine, "do_connect", refuse)
             return
-        for file in tmp_path.glob("prelabel.db*"):
-            file.unlink()
-        (tmp_path / "prelabel.db").mkdir()
+        for beside in tmp_path.glob("prelabel.db-*"):
+            beside.unlink()
+        (tmp_path / "prelabel.db").write_bytes(b"no database" * 1000)
 
     return begin

@@ -118,7 +118,9 @@ def test_a_delayed_request_does_not_slow_a_click_down(jobs):
     assert claim(jobs) is not None
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(
+    suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25, deadline=None
+)
 @given(delays=st.lists(st.integers(0, 30), min_size=1, max_size=8))
 def test_a_job_is_due_when_its_most_urgent_request_is(jobs, delays):
     for delay_s in delays:

@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -132,6 +133,28 @@ def test_predicting_anew_begins_once_until_it_is_ended(journal, engine):
     journal.anew_ended()
     time.sleep(0.002)
     assert journal.anew_since() > begun
+
+
+def test_what_older_versions_brought_long_ago_is_forgotten_when_another_begins(
+    engine, journal, monkeypatch
+):
+    elsewhere = Journal(engine, replace(CAMPAIGN, project=8))
+    anew = Journal(engine, replace(CAMPAIGN, model_version="made anew"))
+    anew.anew_since()
+    for one in (journal, elsewhere, anew):
+        one.keep([kept(1), kept(2), kept(3)])
+        one.pushed([1, 2])
+    journal.fail([Failed(4, "ImageMissing", "it is gone", retry=False)])
+    now = time.time()
+    monkeypatch.setattr(time, "time", lambda: now + 29 * 24 * 3600)
+    Journal(engine, replace(CAMPAIGN, model_version="always@2"))
+    assert journal.counts()[State.PUSHED] == 2
+    monkeypatch.setattr(time, "time", lambda: now + 31 * 24 * 3600)
+    Journal(engine, CAMPAIGN)
+    assert journal.counts()[State.PUSHED] == 2
+    Journal(engine, replace(CAMPAIGN, model_version="always@3"))
+    assert journal.counts() == {State.PREDICTED: 1, State.FAILED: 1}
+    assert elsewhere.counts()[State.PUSHED] == anew.counts()[State.PUSHED] == 2
 
 
 HOLD = """

@@ -3,7 +3,7 @@ import threading
 import pytest
 
 from prelabel.errors import NoSuchVersion, StoreUnavailable
-from prelabel.store.learned import KEPT, Active, LearnedVersions, Scope
+from prelabel.store.learned import KEPT, LISTED, Active, LearnedVersions, Scope
 
 HERE = Scope("http://studio.test", 7, 1_699_999_999)
 REPORT = {"figures": {"iou": 0.8}}
@@ -62,12 +62,27 @@ def test_what_once_answered_is_a_new_version_when_it_is_learnt_again(versions):
 
 def test_projects_do_not_meddle_with_each_other(versions):
     made_anew = Scope(HERE.url, HERE.project, HERE.created + 1)
-    elsewhere = Scope("http://other.test", HERE.project, HERE.created)
+    elsewhere = Scope("http://other.test", HERE.project, HERE.created + 2)
     for scope in (HERE, made_anew, elsewhere):
         assert add(versions, b"first", scope) == 1
     add(versions, b"second", made_anew)
     assert versions.active_numbers() == {HERE: 1, made_anew: 2, elsewhere: 1}
     assert versions.scope(HERE.url, HERE.project) == made_anew
+
+
+def test_numbers_go_on_where_label_studio_moves_to_another_address(versions):
+    add(versions, b"first")
+    add(versions, b"second")
+    moved = Scope("https://studio.example", HERE.project, HERE.created)
+    assert versions.active(moved) is None
+    assert add(versions, b"first", moved) == 3
+    assert add(versions, b"more", moved) == 4
+    assert versions.active_numbers() == {HERE: 2, moved: 4}
+
+
+def test_projects_of_unknown_age_count_for_themselves(versions):
+    for url in ("http://studio.test", "http://other.test"):
+        assert add(versions, b"first", Scope(url, 7, 0)) == 1
 
 
 def test_the_history_tells_when_and_what_newest_first(versions, clock):
@@ -106,6 +121,19 @@ def test_the_models_of_the_last_versions_are_kept_and_what_answered_before_them(
     assert len(versions.history(HERE)) == KEPT + 6
     with pytest.raises(NoSuchVersion):
         versions.activate(HERE, 1)
+
+
+def test_what_is_long_past_is_forgotten_but_not_what_answers(versions):
+    add(versions, b"good")
+    for number in range(2, LISTED + 11):
+        add(versions, str(number).encode(), activate=False)
+    listed = [row.version for row in versions.history(HERE)]
+    assert listed == [*range(LISTED + 10, 10, -1), 1]
+    assert [row.version for row in versions.history(HERE, 3)] == [*listed[:3], 1]
+    assert versions.active(HERE).model == b"good"
+    assert add(versions, b"better") == LISTED + 11
+    with pytest.raises(NoSuchVersion):
+        versions.show(HERE, 5)
 
 
 def test_two_that_learn_at_once_get_two_numbers(versions):

@@ -16,6 +16,7 @@ from prelabel.assembly.parts import (
     predictors,
 )
 from prelabel.assembly.remembering import memory, remembering
+from prelabel.assembly.watching import watch_over_models
 from prelabel.batch.push import Manners
 from prelabel.errors import SettingsError
 from prelabel.gathering import Studio
@@ -81,7 +82,7 @@ def runners_of_worker(
     url, threads = settings.redis_url.get_secret_value(), settings.worker_threads
     runners = [make_runner(url, jobs, does, threads=threads)]
     if is_signed_in(settings):
-        watch = Watch(settings.model_hang_seconds, hung=hung)
+        watch = watch_over_models(settings, hung)
         means = _means_of_worker(settings, opened, versions, watch)
         runners += backfill_runners(settings, means, threads=threads)
     return runners

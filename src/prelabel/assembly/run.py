@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from prelabel.assembly.credentials import credentials
-from prelabel.assembly.jobs import manners_of, teacher
+from prelabel.assembly.jobs import manners_of, queued, teacher
 from prelabel.assembly.parts import (
     access_to,
     database,
@@ -22,11 +22,12 @@ from prelabel.assembly.parts import (
     require_named,
 )
 from prelabel.assembly.remembering import memory, remembering
+from prelabel.assembly.watching import watch_over_models
 from prelabel.batch.backend import Backend
-from prelabel.batch.local import local
+from prelabel.batch.local import local, until_it_hangs
 from prelabel.batch.packing import Squeeze, first_picture
 from prelabel.batch.predicting import Predict
-from prelabel.batch.preflight import check_writing, prepare
+from prelabel.batch.preflight import check_loaded, check_writing, prepare
 from prelabel.batch.push import Manners, Target
 from prelabel.batch.remote import Remote, Shipping
 from prelabel.batch.report.contact_sheet import contact_sheet
@@ -41,6 +42,8 @@ from prelabel.labelstudio.config import LabelConfig, parse
 from prelabel.labelstudio_api.client import LabelStudio, created_s
 from prelabel.labelstudio_api.session import Json
 from prelabel.labelstudio_api.siblings import Siblings
+from prelabel.runtime.ending import ended_for_sure
+from prelabel.runtime.hanging import Watch
 from prelabel.settings import Settings
 from prelabel.store.database import Database
 from prelabel.store.jobs import Jobs
@@ -108,7 +111,9 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         first_pause_s=1.0,
         longest_pause_s=manners.max_backoff_s,
     )
-    with studio, ExitStack() as stack:
+    watch = watch_over_models(settings)
+    with ended_for_sure(lambda: watch.hangs) as ending, studio, ExitStack() as stack:
+        stack.callback(watch.close)
         opened = database(settings)
         stack.callback(opened.dispose)
         if not dry_run:
@@ -119,15 +124,11 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
         fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
         stack.callback(fetchers.shutdown, wait=False, cancel_futures=True)
         shared = Studio(
-            images(settings, source.fetch, clock),
-            fetchers,
-            Siblings(studio),
-            _AHEAD,
-            clock,
+            images(settings, source.fetch, clock), fetchers, Siblings(studio), _AHEAD, clock
         )
         access = access_to(settings, studio, project)
         if backend is None:
-            way = _here(settings, project, shared, access, opened, stack)
+            way = _here(settings, project, shared, access, opened, watch, stack)
         else:
             way = _elsewhere(settings, project, clock, shared, access, backend, stack)
         if not dry_run:
@@ -140,6 +141,7 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
             journal=Journal(opened, campaign),
             clock=clock,
             warnings=way.warnings,
+            ended=ending.ends_with,
         )
         yield Assembled(
             parts,
@@ -165,18 +167,23 @@ def _here(
     shared: Studio,
     access: Access,
     opened: Database,
+    watch: Watch,
     stack: ExitStack,
 ) -> _Way:
     known = memory(settings)
     if known:
         stack.callback(known.close)
-    found_by = remembering(predictors(settings), known, settings)
+    found_by = remembering(
+        predictors(settings), known, settings, lambda found_by: queued(found_by, watch=watch)
+    )
     plan, warnings = prepare(project, found_by)
+    check_loaded(plan)
     teach = teacher(settings, LearnedVersions(opened))
     plan = teach(plan, int(project["id"]), created_s(project))
     batch_size = max(step.predictor.batch_size for step in plan.steps)
     studio = replace(shared, ahead=max(shared.ahead, 4 * batch_size))
-    return _Way(local(plan, studio, access), plan.model_version, warnings)
+    predict = until_it_hangs(local(plan, studio, access), plan)
+    return _Way(predict, plan.model_version, warnings)
 
 
 def _elsewhere(

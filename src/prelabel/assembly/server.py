@@ -22,6 +22,7 @@ from prelabel.assembly.parts import (
     predictors,
 )
 from prelabel.assembly.remembering import memory, remembering
+from prelabel.assembly.watching import watch_over_models
 from prelabel.errors import TaskError
 from prelabel.gathering import Studio
 from prelabel.jobs.learner import Learner
@@ -38,7 +39,6 @@ from prelabel.media.references import ImageReference, Origin
 from prelabel.media.room import ImageRoom
 from prelabel.plan import Predictors
 from prelabel.runtime.ending import Ending
-from prelabel.runtime.hanging import Watch
 from prelabel.server.admission import Admission
 from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
@@ -95,7 +95,7 @@ def service(settings: Settings, ending: Ending | None = None) -> Service:
     metrics.watch(OfRoom(room))
     metrics.watch(OfMachine(settings.data_folder))
     known = memory(settings)
-    watch = Watch(settings.model_hang_seconds, hung=ending.hung if ending else lambda _: None)
+    watch = watch_over_models(settings, ending.hung if ending else lambda _: None)
     found_by = remembering(
         predictors(settings),
         known,

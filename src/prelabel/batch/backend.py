@@ -19,14 +19,9 @@ from prelabel.errors import (
     PrelabelError,
 )
 from prelabel.labelstudio.config import parse
-from prelabel.labelstudio_api.predictions import retry_after_s
-from prelabel.labelstudio_api.refusals import (
-    NOT_TRUSTED,
-    OVERLOADED,
-    base_address,
-    is_about_certificates,
-)
+from prelabel.labelstudio_api.refusals import NOT_TRUSTED, base_address, is_about_certificates
 from prelabel.labelstudio_api.session import trusted
+from prelabel.overload import OVERLOADED, retry_after_s
 
 ANSWER_TIMEOUT_S = 300.0
 _LOADING_S = 900.0
@@ -109,7 +104,9 @@ class Backend:
                 "Add RectangleLabels or KeyPointLabels on an Image to the project's label config.",
             )
         until = time.monotonic() + _LOADING_S
-        data = {tag.value.removeprefix("$"): picture for tag in parse(self._config).images}
+        data: dict[str, Any] = {}
+        for tag in parse(self._config).images:
+            data = tag.with_uris(data, [picture])
         while True:
             (answer,) = self.predict([{"id": 0, "data": data}])
             if isinstance(answer, Answered):
@@ -160,7 +157,7 @@ class Backend:
                 if answer.status_code not in OVERLOADED:
                     raise self._refused(answer)
                 reason = f"answered {answer.status_code}"
-                wish_s = retry_after_s(answer.headers.get("Retry-After", ""))
+                wish_s = retry_after_s(answer.headers.get("Retry-After"))
             failures += 1
             if failures > self._max_retries:
                 raise OperatorError(

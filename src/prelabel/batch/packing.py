@@ -48,7 +48,7 @@ def pack(task: Task, images: Mapping[ImageTag, list[Image]], squeeze: Squeeze) -
     for tag, pages in images.items():
         uris = [_data_uri(image, squeeze) for image in pages]
         length += sum(map(len, uris))
-        data = _with(data, tag.value.removeprefix("$").split("."), uris if tag.is_list else uris[0])
+        data = tag.with_uris(data, uris)
         sizes[tag.name] = tuple((image.height, image.width) for image in pages)
     return Packed({"id": task.number, "data": data}, sizes, length)
 
@@ -99,12 +99,3 @@ def first_picture(squeeze: Squeeze) -> str:
 def _data_uri(image: Image, squeeze: Squeeze) -> str:
     encoded = base64.b64encode(jpeg(image.pixels_rgb, squeeze)).decode()
     return f"data:image/jpeg;base64,{encoded}"
-
-
-def _with(data: Mapping[str, Any], path: list[str], value: object) -> dict[str, Any]:
-    """Data with another value under a path of keys."""
-    first, *rest = path
-    inner = data.get(first)
-    if rest:
-        value = _with(inner if isinstance(inner, Mapping) else {}, rest, value)
-    return {**data, first: value}

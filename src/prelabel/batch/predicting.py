@@ -9,7 +9,6 @@ from pydantic_core import to_json
 
 from prelabel.batch.beginning import Beginning
 from prelabel.batch.push import Manners, backoff_s
-from prelabel.batch.summary import Failure
 from prelabel.batch.tally import Tally
 from prelabel.errors import PrelabelError, consequence_of
 from prelabel.labelstudio.tasks import Task
@@ -122,9 +121,10 @@ class Predicting:
         self._predictions.append(Kept(_id_of(task), prediction.score, result))
 
     def _note_failure(self, task: Task, error: PrelabelError, *, is_passing: bool = False) -> None:
-        retry, kind = is_passing or consequence_of(error).retry, type(error).__name__
-        self._tally.failed(Failure(_id_of(task), kind, str(error), retry))
-        self._failures.append(Failed(_id_of(task), kind, str(error), retry))
+        retry = is_passing or consequence_of(error).retry
+        failed = Failed.by(error, _id_of(task), retry=retry)
+        self._tally.failed(failed)
+        self._failures.append(failed)
         if self._max_failures is not None and self._tally.counts().failed > self._max_failures:
             self._stop.set()
 

@@ -10,6 +10,7 @@ from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.predictions import Fate, import_predictions
 from prelabel.labelstudio_api.session import Json
 from prelabel.plan import Plan, Predictors, make_plan
+from prelabel.runtime.batcher import first_hang
 
 
 def prepare(project: Json, predictors: Predictors) -> tuple[Plan, tuple[str, ...]]:
@@ -51,6 +52,21 @@ def prepare(project: Json, predictors: Predictors) -> tuple[Plan, tuple[str, ...
     reasons = [str(step.predictor.health().get("reason") or "") for step in plan.steps]
     said = dict.fromkeys([*plan.warnings, *(reason for reason in reasons if reason)])
     return plan, tuple(said)
+
+
+def check_loaded(plan: Plan) -> None:
+    """Refuse to begin in a process that nobody starts anew, where a model hangs already.
+
+    Raises:
+        NotReady: One does not get on with being loaded.
+    """
+    if hung := first_hang(step.predictor for step in plan.steps):
+        raise NotReady(
+            hung.model,
+            hung.cause,
+            "Look at where its weights lie or come from, and at the log of the GPU's driver "
+            "(dmesg), then run the same command again.",
+        )
 
 
 def check_writing(

@@ -16,7 +16,6 @@ import structlog
 from pydantic_core import to_json
 
 from prelabel.batch.stages import StageClock
-from prelabel.batch.summary import Failure
 from prelabel.batch.tally import Tally
 from prelabel.errors import LabelStudioError, PrelabelError, RequestRefused
 from prelabel.labelstudio_api import predictions as api
@@ -269,11 +268,11 @@ class Writer:
 
     def _quarantine(self, rows: Sequence[Kept], error: PrelabelError | None) -> None:
         error = error or RequestRefused("prediction", "it was refused", "See Label Studio's log.")
-        kind, reason = type(error).__name__, str(error)
-        for kept in rows:
-            log.warning("prediction refused", task=kept.task_id, reason=reason)
-            self._tally.failed(Failure(kept.task_id, kind, reason, retry=False))
-        self._journal.fail([Failed(kept.task_id, kind, reason, retry=False) for kept in rows])
+        failures = [Failed.by(error, kept.task_id, retry=False) for kept in rows]
+        for failed in failures:
+            log.warning("prediction refused", task=failed.task_id, reason=failed.reason)
+            self._tally.failed(failed)
+        self._journal.fail(failures)
 
     def _wait_after_failure(self, receipt: Receipt) -> None:
         """Wait before the next attempt, longer each time.

@@ -6,6 +6,7 @@ from prelabel.batch.feed import Feed
 from prelabel.batch.push import Target
 from prelabel.batch.selection import Mode, Selection
 from prelabel.batch.summary import Counts
+from prelabel.batch.words import counted
 from prelabel.errors import PrelabelError
 from prelabel.labelstudio_api import listing
 from prelabel.labelstudio_api.predictions import holds
@@ -54,29 +55,23 @@ def how_to_go_on(
     """
     if is_dry:
         return "Nothing was pushed: look at the report, then run without --dry-run."
+    left = f"{counted(counts.left, 'task')} left"
     steps = []
     if is_cut_short and counts.left:
-        steps.append(
-            f"{_tasks(counts.left)} left: run the same command again, it goes on where this one "
-            "ended."
-        )
+        steps.append(f"{left}: run the same command again, it goes on where this one ended.")
     elif counts.left and selection.limit is not None:
         steps.append(
-            f"{_tasks(counts.left)} left: run the same command again for the next "
-            f"{selection.limit}, or with the limit `all`."
+            f"{left}: run the same command again for the next {selection.limit}, or with the limit "
+            "`all`."
         )
     if lasting:
         steps.append(
-            f"{_tasks(lasting)} failed: mend what the reasons name, then run again with "
+            f"{counted(lasting, 'task')} failed: mend what the reasons name, then run again with "
             "--retry-failed."
         )
     elif counts.failed and not steps:
-        steps.append(f"{_tasks(counts.failed)} failed: the same command tries them again.")
+        steps.append(f"{counted(counts.failed, 'task')} failed: the same command tries them again.")
     return " ".join(steps)
-
-
-def _tasks(number: int) -> str:
-    return "1 task" if number == 1 else f"{number} tasks"
 
 
 def _is_zero(column: str) -> Json:

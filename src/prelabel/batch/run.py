@@ -45,6 +45,7 @@ class Parts:
         journal: What outlives the run.
         clock: Times its stages; whoever made `predict` counts in it, too.
         warnings: What the operator should know, each a full sentence.
+        ended: Told the exit code when the run is over.
     """
 
     target: Target
@@ -53,6 +54,7 @@ class Parts:
     journal: Journal
     clock: StageClock
     warnings: tuple[str, ...] = ()
+    ended: Callable[[int], None] = lambda _: None
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +92,9 @@ def run(
     Returns:
         What became of it, also where it ended early; `exit_code` tells.
     """
-    return _Run(parts, options, interrupt).go(report)
+    summary = _Run(parts, options, interrupt).go(report)
+    parts.ended(summary.exit_code)
+    return summary
 
 
 class _Run:

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from prelabel.store.journal import Failed
+
 STAGES = ("list", "fetch", "decode", "predict", "push")
 """What a task goes through, in order; the stages of a run work at the same time."""
 
@@ -89,23 +91,6 @@ class Stage:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A task that has no prediction after the run.
-
-    Attributes:
-        task_id: The task.
-        kind: The class of the error, for example "ImageUnreachable".
-        reason: The error in full: what, why and what to do.
-        retry: Whether the same may succeed later without anyone acting.
-    """
-
-    task_id: int
-    kind: str
-    reason: str
-    retry: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Sample:
     """One task for the contact sheet.
 
@@ -165,7 +150,7 @@ class RunSummary:
     skipped: Mapping[str, int]
     stages: tuple[Stage, ...]
     bottleneck: str
-    failures: tuple[Failure, ...]
+    failures: tuple[Failed, ...]
     labels: Mapping[str, int]
     scores: Mapping[str, tuple[float, ...]]
     surest: tuple[Sample, ...] = ()

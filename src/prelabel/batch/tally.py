@@ -7,10 +7,11 @@ from collections import Counter, deque
 from threading import Lock
 from typing import Any
 
-from prelabel.batch.summary import Counts, Failure, Sample
+from prelabel.batch.summary import Counts, Sample
 from prelabel.labelstudio.regions.write import SHAPES
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Prediction
+from prelabel.store.journal import Failed
 
 MOST_FAILURES = 1000
 _SCORES_PER_LABEL = 2000
@@ -28,7 +29,7 @@ class Tally:
         self.lasting = 0
         """Failures that do not pass by themselves."""
         self.labels: Counter[str] = Counter()
-        self._failures: deque[Failure] = deque(maxlen=MOST_FAILURES)
+        self._failures: deque[Failed] = deque(maxlen=MOST_FAILURES)
         self._scores: dict[str, array[float]] = {}
         self._surest: list[tuple[float, int, Sample]] = []
         self._least: list[tuple[float, int, Sample]] = []
@@ -54,7 +55,7 @@ class Tally:
                 self._look_at(region)
             self._sample(task, prediction)
 
-    def failed(self, failure: Failure) -> None:
+    def failed(self, failure: Failed) -> None:
         """Count a task without a prediction."""
         with self._lock:
             self._counts["failed"] += 1
@@ -68,7 +69,7 @@ class Tally:
             return Counts(**self._counts, listed=self._counts["skipped"] + wanted, left=left)
 
     @property
-    def failures(self) -> tuple[Failure, ...]:
+    def failures(self) -> tuple[Failed, ...]:
         """The last failures, at most `MOST_FAILURES`, by task."""
         with self._lock:
             return tuple(sorted(self._failures, key=lambda failure: failure.task_id))

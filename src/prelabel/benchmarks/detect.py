@@ -32,7 +32,7 @@ def detect(runs: int, model: str | None, device: str, image: Path | None) -> Non
         if model is None:
             from transformers import GroundingDinoConfig
 
-            from prelabel.predictors.random_grounding_dino import write_random_model
+            from prelabel.benchmarks.random_grounding_dino import write_random_model
 
             write_random_model(Path(folder), GroundingDinoConfig())
         name = model or "architecture of grounding-dino-tiny, random weights"

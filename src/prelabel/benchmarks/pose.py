@@ -18,26 +18,23 @@ from typing import Any
 
 import numpy as np
 
+from prelabel.benchmarks import random_pose
 from prelabel.errors import MissingPackage
-from prelabel.predictors import random_pose, simcc
+from prelabel.predictors import simcc
 from prelabel.predictors.backends import open_session
-from prelabel.predictors.modes import MODES, detector_named
+from prelabel.predictors.cores import usable_cores
+from prelabel.predictors.modes import MODES
 from prelabel.predictors.person_detector import TABLES_BGR, People, canvas_size, letterbox
-from prelabel.predictors.planes import planes
-from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.sessions import (
-    Outputs,
-    Runtime,
-    Session,
-    require_known,
-    usable_cores,
-)
-from prelabel.predictors.wholebody import (
-    PoseEstimator,
+from prelabel.predictors.planes import IMAGENET_RGB, planes
+from prelabel.predictors.pose_models import (
     PoseModel,
     WholeBodyModels,
+    detector_named,
     embedded_models,
 )
+from prelabel.predictors.pose_settings import PoseSettings
+from prelabel.predictors.sessions import Outputs, Runtime, Session, require_known
+from prelabel.predictors.wholebody import PoseEstimator
 from prelabel.types import Float32Array, Image, UInt8Array
 
 PEOPLE = (1, 4, 16)
@@ -213,7 +210,7 @@ def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
         centres, sizes = simcc.crop_regions(boxes_xyxy, files.pose.input_hw)
         for centre, size in zip(centres, sizes, strict=True):
             crop = simcc.crop(pixels_rgb, centre, size, files.pose.input_hw)
-            for bins in pose.run(planes([crop], simcc.TABLES_RGB, swap=False)):
+            for bins in pose.run(planes([crop], IMAGENET_RGB, swap=False)):
                 bins.argmax(-1)
 
     return _Way("models and pixels alone", look, lambda: stopwatch.seconds)

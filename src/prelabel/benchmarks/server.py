@@ -137,7 +137,7 @@ def _random_model(folder: Path) -> str | None:
         return None
     from transformers import GroundingDinoConfig
 
-    from prelabel.predictors.random_grounding_dino import write_random_model
+    from prelabel.benchmarks.random_grounding_dino import write_random_model
 
     write_random_model(folder, GroundingDinoConfig())
     return str(folder)

@@ -1,5 +1,6 @@
 """`prelabel demo`: two pre-annotated projects in a Label Studio of their own, by `make demo`."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -68,7 +69,7 @@ def demo(
         poses_predictor=poses_predictor,
     )
     if not check:
-        keep_up(wanted, print)
+        keep_up(wanted, partial(print, flush=True))  # into a file or a pipe as well
     elif not check_once(wanted, planted, visible, print):
         raise typer.Exit(1)
 

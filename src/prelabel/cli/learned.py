@@ -1,6 +1,8 @@
 """`prelabel learned`: what was learnt of a project, and going back to an earlier version."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -20,9 +22,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 @learned.command("list")
 def list_versions(project: Project, url: ServedUrl = None, as_json: AsJson = False) -> None:
-    """All versions, newest first, and which of them answers."""
-    versions, scope = _store(project, url)
-    _print(versions.history(scope), as_json=as_json)
+    """The latest versions, newest first, and which of them answers."""
+    with _store(project, url) as (versions, scope):
+        _print(versions.history(scope), as_json=as_json)
 
 
 @learned.command()
@@ -39,11 +41,11 @@ def show(
 
     from prelabel.jobs import tables
 
-    versions, scope = _store(project, url)
-    history = versions.history(scope)
-    found = next((one for one in history if one.active), history[0])
-    if version is not None:
-        found = versions.show(scope, version)
+    with _store(project, url) as (versions, scope):
+        history = versions.history(scope)
+        found = next((one for one in history if one.active), history[0])
+        if version is not None:
+            found = versions.show(scope, version)
     if as_json:
         print(json.dumps(tables.as_json(found)))
     else:
@@ -61,9 +63,9 @@ def rollback(
     as_json: AsJson = False,
 ) -> None:
     """Let an earlier version answer again, on all servers with the same database."""
-    versions, scope = _store(project, url)
-    versions.activate(scope, _version_before(versions.history(scope)) if to is None else to)
-    _print(versions.history(scope), as_json=as_json)
+    with _store(project, url) as (versions, scope):
+        versions.activate(scope, _version_before(versions.history(scope)) if to is None else to)
+        _print(versions.history(scope), as_json=as_json)
 
 
 def _print(history: "list[LearnedVersion]", *, as_json: bool) -> None:
@@ -77,13 +79,18 @@ def _print(history: "list[LearnedVersion]", *, as_json: bool) -> None:
         tables.show_history(history, Console())
 
 
-def _store(project: int, url: str | None) -> "tuple[LearnedVersions, Scope]":
+@contextmanager
+def _store(project: int, url: str | None) -> "Iterator[tuple[LearnedVersions, Scope]]":
     from prelabel.assembly.parts import database
     from prelabel.store.learned import LearnedVersions
 
     settings = ready(label_studio_url=url)
-    versions = LearnedVersions(database(settings))
-    return versions, versions.scope(settings.label_studio_url, project)
+    opened = database(settings)
+    try:
+        versions = LearnedVersions(opened)
+        yield versions, versions.scope(settings.label_studio_url, project)
+    finally:
+        opened.dispose()
 
 
 def _version_before(history: "list[LearnedVersion]") -> int:

@@ -53,8 +53,8 @@ def verify(model_dir: ModelDir = None) -> None:
     """Check every model file that is here against the digest written down when it came."""
     from prelabel.errors import WeightsUnavailable
     from prelabel.predictors.download import file_digest
+    from prelabel.predictors.pose_models import EMBEDDED
     from prelabel.predictors.weights import recorded_digest
-    from prelabel.predictors.wholebody import EMBEDDED
 
     expected = {path: EMBEDDED[path.name] for path in _embedded()}
     expected |= {path: recorded_digest(path) for path in sorted(_folder(model_dir).glob("*.onnx"))}
@@ -87,7 +87,7 @@ def _folder(model_dir: Path | None) -> Path:
 
 
 def _embedded() -> list[Path]:
-    from prelabel.predictors.wholebody import EMBEDDED, embedded_folder
+    from prelabel.predictors.pose_models import EMBEDDED, embedded_folder
 
     return [embedded_folder() / name for name in EMBEDDED]
 

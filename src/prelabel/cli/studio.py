@@ -1,5 +1,6 @@
 """`prelabel studio`: the backend, warmed up, and Label Studio beside it, until Ctrl-C."""
 
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -51,5 +52,5 @@ def studio(
         ),
         settings,
         bytes_of(image) if image else None,
-        print,
+        partial(print, flush=True),  # into a file or a pipe as well, while it stays up
     )

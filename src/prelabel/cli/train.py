@@ -47,8 +47,12 @@ def train(
         raise SettingsError(
             "prelabel train", "it is not told of which project", "Give --project N, as in its URL."
         )
-    work = training(settings, LearnedVersions(database(settings)))
-    outcome = work.train(TrainingRequest(settings.project_id), _progress_lines(), force=force)
+    opened = database(settings)
+    try:
+        work = training(settings, LearnedVersions(opened))
+        outcome = work.train(TrainingRequest(settings.project_id), _progress_lines(), force=force)
+    finally:
+        opened.dispose()
     if as_json:
         print(json.dumps(outcome))
     else:

@@ -10,8 +10,8 @@ from prelabel.labelstudio_api.login import TokenKind, token_kind
 from prelabel.labelstudio_api.refusals import HOW_TO_SIGN_IN
 from prelabel.media.references import shown
 
-CHECKED_WITH = (1, 23)
-"""The releases of Label Studio that prelabel's own tests run against."""
+OLDEST_CHECKED, NEWEST_CHECKED = (1, 8), (1, 23)
+"""The releases of Label Studio that prelabel's own tests were run against."""
 MOST_SECONDS_APART = 60.0
 RIGHTS = {
     "projects.view": "see projects",
@@ -57,15 +57,16 @@ def answers(case: Case) -> Diagnosis:
         )
     found = f"{greeting.release} {greeting.edition}".strip() + f" at {shown(url)}"
     release = tuple(int(number) for number in re.findall(r"\d+", greeting.release)[:2])
-    checked = ".".join(str(part) for part in CHECKED_WITH)
-    if release < CHECKED_WITH:
+    oldest, newest = (".".join(map(str, one)) for one in (OLDEST_CHECKED, NEWEST_CHECKED))
+    if release < OLDEST_CHECKED:
         return warning(
             found,
-            f"prelabel was checked with {checked}; older releases answer some calls otherwise.",
+            f"prelabel was checked with {oldest} to {newest}; older releases answer some calls "
+            "otherwise.",
             "pip install --upgrade label-studio   # or a newer image of its container",
         )
-    newer = f", newer than the {checked} that prelabel was checked with"
-    return ok(found + (newer if release > CHECKED_WITH else ""))
+    newer = f", newer than the {newest} that prelabel was checked with"
+    return ok(found + (newer if release > NEWEST_CHECKED else ""))
 
 
 def clock(case: Case) -> Diagnosis:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import distributions
 from pathlib import Path
 
-from prelabel.predictors.sessions import usable_cores
+from prelabel.predictors.cores import usable_cores
 from prelabel.server.gauges import memory_limit_bytes
 from prelabel.settings import given_names
 

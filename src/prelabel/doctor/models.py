@@ -8,15 +8,10 @@ from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.doctor.packages import GROUNDING_DINO, WHY_BOXES
 from prelabel.errors import WeightsUnavailable
 from prelabel.predictors.download import file_digest
-from prelabel.predictors.grounding_dino_options import (
-    SETTING_NAMES,
-    GroundingDinoOptions,
-    require_weights,
-)
-from prelabel.predictors.modes import MODES, weights_file
+from prelabel.predictors.grounding_dino_options import GroundingDinoOptions, require_weights
+from prelabel.predictors.pose_models import EMBEDDED, embedded_models
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.weights import WeightsFolder, recorded_digest
-from prelabel.predictors.wholebody import EMBEDDED, embedded_models
 
 _WHY_DAMAGED = "A damaged model does not open, or finds nonsense."
 
@@ -27,8 +22,7 @@ def boxes_weights(case: Case) -> Diagnosis:
         return skipped(f"BOXES_PREDICTOR is {case.settings.boxes_predictor}")
     if "transformers" not in case.machine.packages:
         return skipped("transformers is not installed")
-    values = case.settings.options()
-    options = GroundingDinoOptions(**{field: values[name] for name, field in SETTING_NAMES.items()})
+    options = GroundingDinoOptions.of(case.settings.options())
     try:
         require_weights(options)
     except WeightsUnavailable as error:
@@ -42,11 +36,7 @@ def pose_weights(case: Case) -> Diagnosis:
         return skipped(f"POSES_PREDICTOR is {case.settings.poses_predictor}")
     pose = PoseSettings.of(case.settings.options())
     folder = WeightsFolder(pose.model_dir, allow_downloads=False)
-    mode = MODES[pose.mode]
-    wanted = [
-        Path(own).expanduser() if own and "://" not in own else folder.path(weights_file(own or of))
-        for own, of in ((pose.detector_file, mode.detector), (pose.pose_file, mode.pose))
-    ]
+    wanted = [folder.path(pose.detector_file), folder.path(pose.pose_file)]
     missing = [str(path) for path in wanted if not path.is_file()]
     fetch = f"MODEL_DIR={pose.model_dir} prelabel models download {pose.mode}"
     if missing:

@@ -24,7 +24,7 @@ from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api import listing
 from prelabel.pipeline import Outcome, Prediction
 from prelabel.plan import Plan
-from prelabel.runtime.batcher import hang
+from prelabel.runtime.batcher import first_hang
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.store.jobs import PART, Job, part_of
 from prelabel.store.ledger import Ledger
@@ -198,7 +198,7 @@ class _Predicting:
                 goes wrong if the process ends, and not only its turn that did not come.
         """
         self._is_hanging |= on_this
-        while hung := next((one for step in plan.steps if (one := hang(step.predictor))), None):
+        while hung := first_hang(step.predictor for step in plan.steps):
             wait(POLL_S, self._report_to, f"{hung.model} hangs")
         self._is_hanging = False
 

@@ -121,7 +121,7 @@ class Ranges:
             "Look at its image, and into the log of the worker.",
         )
         log.error("task given up", task=task_id, reason=str(error))
-        self._ledger.fail([Failed(task_id, type(error).__name__, str(error), retry=False)])
+        self._ledger.fail([Failed.by(error, task_id, retry=False)])
         self._given_up += 1
         if self._given_up >= _MOST_GIVEN_UP:
             raise PrelabelError(

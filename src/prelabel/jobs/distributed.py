@@ -16,7 +16,7 @@ from dramatiq.common import dq_name
 from redis import Redis, RedisError
 
 from prelabel.errors import SettingsError, StoreUnavailable
-from prelabel.jobs.work import LEASE_S, Outage, Work, Worker
+from prelabel.jobs.work import LEASE_S, Work, Worker, outage
 from prelabel.store.jobs import Jobs
 
 log = structlog.get_logger(__name__)
@@ -115,7 +115,7 @@ class DistributedRunner:
         self._worker = Worker(jobs, work, lease_s=lease_s)
         self._listener = _listener(queue, self._do, threads) if threads else None
         self._awake = Event()
-        self._redis_outage = Outage("Redis")
+        self._redis_outage = outage("Redis")
         self._has_started = False
         self._thread = Thread(target=self._tell, name="jobs-teller", daemon=True)
 

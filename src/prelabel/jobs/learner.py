@@ -15,6 +15,9 @@ log = structlog.get_logger(__name__)
 MOST_LOADED = 64
 """Projects whose learner is held in memory; of more, those that were asked for last."""
 
+_SHOWN = 20
+"""Versions of each that are shown; to read thousands takes longer than whoever asks may wait."""
+
 
 class Learner:
     """The version of each project that answers now, kept up with the store by a thread.
@@ -101,7 +104,7 @@ class Learner:
                 self._load(scope)
 
     def histories(self, most: int) -> dict[Scope, list[LearnedVersion]]:
-        """All versions of the projects that have a learner, newest first; waits for the store.
+        """The latest versions of projects that have a learner, newest first; waits for the store.
 
         Args:
             most: Projects, at most: those with the highest numbers.
@@ -111,7 +114,7 @@ class Learner:
         """
         mine = [scope for scope in self._versions.active_numbers() if scope.url == self._url]
         newest = sorted(mine, key=lambda scope: (scope.project, scope.created))[-most:]
-        return {scope: self._versions.history(scope) for scope in reversed(newest)}
+        return {scope: self._versions.history(scope, _SHOWN) for scope in reversed(newest)}
 
     def _scope(self, project: int, created: int | None) -> Scope | None:
         """Of the projects with this number the one that is meant; 0 stands for an unknown date."""

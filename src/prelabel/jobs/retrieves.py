@@ -142,6 +142,10 @@ class Retrieves:
         """A prediction of a taken task is about to be given; False where a job was faster."""
         return bool(self._ledger(scope).answered([task_id], time.time() + _STORES_AFTER_S))
 
+    def brings(self, project: int) -> bool:
+        """Whether a job can be relied on; not where the latest failed or waits in vain."""
+        return not self._nobody_brings(project)
+
     def cancelled(self, job: Job) -> None:
         """A job was cancelled: what it had before it is asked for no more."""
         if job.kind == KIND:
@@ -211,7 +215,7 @@ def in_work(task: Task) -> NotReached:
 
 def _failed(task: Task, error: PrelabelError) -> Failed:
     assert task.number is not None, "only tasks of Label Studio are claimed"
-    return Failed(task.number, type(error).__name__, str(error), consequence_of(error).retry)
+    return Failed.by(error, task.number, retry=consequence_of(error).retry)
 
 
 def _ids(tasks: Iterable[Task]) -> list[int]:

@@ -9,12 +9,13 @@ import socket
 import uuid
 from collections.abc import Callable, Mapping
 from functools import partial
-from threading import Event, Lock, Thread
+from threading import Event, Thread
 from typing import Any, Protocol, Self, TypeAlias
 
 import structlog
 
 from prelabel.errors import PrelabelError, StoreUnavailable
+from prelabel.runtime.outage import Outage
 from prelabel.store.jobs import Job, Jobs
 
 log = structlog.get_logger(__name__)
@@ -62,27 +63,9 @@ class Runner(Protocol):
         """Take no more jobs, and hand back those at work; they are begun anew elsewhere."""
 
 
-class Outage:
-    """Says once that jobs wait for something that does not answer, and once that it is back."""
-
-    def __init__(self, thing: str) -> None:
-        self._thing = thing
-        self._lock = Lock()
-        self._is_on = False
-
-    def begins(self, error: Exception) -> None:
-        """It does not answer."""
-        with self._lock:
-            if not self._is_on:
-                log.warning("jobs wait", thing=self._thing, reason=str(error))
-            self._is_on = True
-
-    def ends(self) -> None:
-        """It has answered."""
-        with self._lock:
-            if self._is_on:
-                log.info("jobs go on", thing=self._thing)
-            self._is_on = False
+def outage(thing: str) -> Outage:
+    """What says that jobs wait for something that does not answer, and that it is back."""
+    return Outage("jobs wait", "jobs go on", thing=thing)
 
 
 class Worker:
@@ -106,7 +89,7 @@ class Worker:
         self._owner = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self._stopping = Event()
         self._at_work: dict[str, Job] = {}
-        self.store_outage = Outage("the database")
+        self.store_outage = outage("the database")
 
     @property
     def stopping(self) -> bool:
@@ -135,9 +118,10 @@ class Worker:
             with _Lease(self._jobs, job, self._lease_s, self._stopping) as lease:
                 self._at_work[job.id] = job
                 self._write(self._do(job, lease.report))
-                self._at_work.pop(job.id, None)
         except Exception:
             log.exception("defect", thing="jobs")
+        finally:
+            self._at_work.pop(job.id, None)
 
     def stop(self) -> None:
         """Begin no more jobs, and end those at work at their next report."""
@@ -153,7 +137,11 @@ class Worker:
 
     def _claim(self, job_id: str | None) -> Job | None:
         try:
-            job = self._jobs.claim(self._owner, tuple(self._work), self._lease_s, job_id=job_id)
+            # Where the machine slept, or its clock was set, leases are over that are kept.
+            kept = tuple(self._at_work)
+            job = self._jobs.claim(
+                self._owner, tuple(self._work), self._lease_s, job_id=job_id, but=kept
+            )
         except StoreUnavailable as error:
             self.store_outage.begins(error)
             return None

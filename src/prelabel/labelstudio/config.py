@@ -1,7 +1,8 @@
 """The project's label config: XML in, checked tags out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from xml.etree.ElementTree import Element, ParseError
 
 from defusedxml import DefusedXmlException
@@ -112,6 +113,11 @@ class ImageTag:
             )
         return uris
 
+    def with_uris(self, data: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
+        """A task's data in which `uris` finds these; only the first where it is no list."""
+        keys = self.value.removeprefix("$").split(".")
+        return _with(data, keys, list(uris) if self.is_list else uris[0])
+
 
 @dataclass(frozen=True, slots=True)
 class VideoTag:
@@ -193,3 +199,12 @@ def _control(element: Element) -> Control:
         labels=labels,
         attributes=dict(element.attrib),
     )
+
+
+def _with(data: Mapping[str, Any], keys: list[str], value: object) -> dict[str, Any]:
+    """Data with another value under a path of keys."""
+    first, *rest = keys
+    inner = data.get(first)
+    if rest:
+        value = _with(inner if isinstance(inner, Mapping) else {}, rest, value)
+    return {**data, first: value}

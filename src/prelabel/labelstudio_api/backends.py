@@ -127,9 +127,19 @@ def try_prediction(studio: LabelStudio, backend_id: int) -> Trial:
     """Have Label Studio ask the backend about a task of its choice; nothing is stored.
 
     Raises:
-        LabelStudioError: The project has no tasks, or the backend did not answer.
+        LabelStudioError: The project has no tasks, the backend did not answer, or Label Studio
+            knows no such test.
     """
-    answer = studio.test_prediction(backend_id)
+    try:
+        answer = studio.test_prediction(backend_id)
+    except RequestRefused as refused:
+        if not refused.cause.startswith("status 404"):
+            raise
+        raise RequestRefused(
+            "the test prediction",
+            "Label Studio makes none before 1.12",
+            "Open a task of the project in Label Studio: that asks the backend, too.",
+        ) from refused
     entries: Any = answer["response"]
     entry = entries[0] if isinstance(entries, list) and entries else []
     predictions = [entry] if isinstance(entry, dict) else list(entry)
@@ -199,7 +209,9 @@ def _backend(
         return added, "attached"
     first = attached[0]
     same_url = first["url"].rstrip("/") == url
-    same_user = basic_auth is None or first["basic_auth_user"] == basic_auth[0]
+    # Before 1.12 a backend has no user; it is the same then.
+    user = basic_auth[0] if basic_auth else None
+    same_user = user is None or first.get("basic_auth_user", user) == user
     if same_url and same_user and first["state"] == _CONNECTED:
         return first, "unchanged"
     # Also where only its state is bad: the update has Label Studio say why it is.

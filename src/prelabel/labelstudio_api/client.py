@@ -164,7 +164,9 @@ class LabelStudio(Session):
 
     def model_versions(self, project_id: int) -> dict[str, int]:
         """How many predictions each model version has; a backend's title is listed with 0."""
-        return self.object("GET", f"/api/projects/{project_id}/model-versions/")
+        found = self.object("GET", f"/api/projects/{project_id}/model-versions/")
+        # A project that has no version yet is listed as one without a name before 1.12.
+        return {name: number for name, number in found.items() if name or number}
 
     def ml_backends(self, project_id: int) -> list[Json]:
         """The backends of a project, each checked anew; Label Studio asks the first only."""

@@ -259,6 +259,8 @@ def auth_for(
 def login_with_password(url: str, username: str, password: str, *, replace: bool = False) -> str:
     """Log in without a browser and create a personal access token.
 
+    Label Studio before 1.17 has none: there it is the legacy token of the user, as it is.
+
     Args:
         url: Label Studio's address, with its sub-path if it has one.
         username: The e-mail address to log in with.
@@ -266,7 +268,7 @@ def login_with_password(url: str, username: str, password: str, *, replace: bool
         replace: Revoke the token that the user has, where there is one.
 
     Returns:
-        A token that does not expire; Label Studio never shows it again.
+        A token that does not expire; Label Studio never shows a personal one again.
 
     Raises:
         LoginRefused: The login was refused, or there is a token already: Label Studio allows
@@ -283,6 +285,8 @@ def login_with_password(url: str, username: str, password: str, *, replace: bool
                 for listed in _tokens(http.get(tokens_url)):
                     http.post(f"{tokens_url}blacklist/", json={"refresh": listed})
                 answer = http.post(tokens_url)
+            elif answer.status_code == HTTPStatus.NOT_FOUND:
+                answer = http.get(f"{url}/api/current-user/token")
         except httpx2.RequestError as error:
             raise unreachable(url, error) from error
     if answer.status_code == HTTPStatus.CONFLICT:

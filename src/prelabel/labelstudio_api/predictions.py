@@ -5,19 +5,18 @@ twice. So a write is made once, and what is known of it afterwards is a `Receipt
 again looks first.
 """
 
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from enum import Enum
 from http import HTTPStatus
 
 import httpx2
 
-from prelabel.errors import LabelStudioError
+from prelabel.errors import LabelStudioError, RequestRefused
 from prelabel.labelstudio_api.client import IDS_PER_QUERY, LabelStudio, all_of, among, behind
 from prelabel.labelstudio_api.refusals import not_json, refusal, unreachable
 from prelabel.labelstudio_api.session import Json
+from prelabel.overload import retry_after_s
 
 IMPORT_TIMEOUT_S = 300.0
 """A chunk of 500 predictions took 4 s on two cores; gateways give up after 60 to 120 s."""
@@ -159,8 +158,25 @@ def delete_all_of(studio: LabelStudio, project_id: int, task_ids: Sequence[int])
 def delete_version(studio: LabelStudio, project_id: int, version: str) -> int:
     """Delete all predictions of a model version; the number of predictions deleted."""
     path = f"/api/projects/{project_id}/model-versions/"
-    answer = studio.object("DELETE", path, json={"model_version": version}, timeout=600.0)
+    try:
+        answer = studio.object("DELETE", path, json={"model_version": version}, timeout=600.0)
+    except RequestRefused as refused:
+        if "not allowed" not in refused.cause:
+            raise
+        return _delete_each(studio, project_id, version)  # Label Studio before 1.12
     return int(answer.get("deleted_predictions", 0))
+
+
+def _delete_each(studio: LabelStudio, project_id: int, version: str) -> int:
+    held = [
+        number
+        for task_id in list(all_holders(studio, project_id, version))
+        for number, name in stored_ids(studio, task_id)
+        if name == version
+    ]
+    for number in held:
+        delete_prediction(studio, number)
+    return len(held)
 
 
 def _holders(
@@ -206,7 +222,7 @@ def _not_taken(response: httpx2.Response) -> Receipt:
         LabelStudioError: It says that no such write will be taken.
     """
     error, status = refusal(response), response.status_code
-    wait_s = retry_after_s(response.headers.get("Retry-After", ""))
+    wait_s = retry_after_s(response.headers.get("Retry-After"))
     if status == HTTPStatus.TOO_MANY_REQUESTS:
         return Receipt(Fate.TURNED_AWAY, error=error, retry_after_s=wait_s)
     if status in {HTTPStatus.BAD_GATEWAY, HTTPStatus.GATEWAY_TIMEOUT}:
@@ -231,13 +247,3 @@ def _created(response: httpx2.Response) -> int:
         return int(answer.get("created", 1))  # a single prediction is answered with itself
     except (ValueError, AttributeError) as error:
         raise not_json(response) from error
-
-
-def retry_after_s(header: str) -> float | None:
-    """The seconds that a `Retry-After` header asks for, as a number or as a date; else None."""
-    if header.strip().isdecimal():
-        return float(header)
-    try:
-        return max(0.0, parsedate_to_datetime(header).timestamp() - time.time())
-    except ValueError:
-        return None

@@ -20,10 +20,11 @@ from prelabel.errors import (
     RequestRefused,
     SettingsError,
 )
+from prelabel.overload import OVERLOADED
 
 HOW_TO_SIGN_IN = (
-    "Create a personal access token under Account & Settings in Label Studio "
-    "and set LABEL_STUDIO_API_KEY, or --token, to it."
+    "Create a personal access token under Account & Settings in Label Studio (before 1.17, copy "
+    "the access token there) and set LABEL_STUDIO_API_KEY, or --token, to it."
 )
 PRIVATE_ADDRESSES = (
     "Label Studio blocks private addresses since 1.23.1. Set ML_BLOCK_LOCAL_IP=false and "
@@ -38,16 +39,6 @@ NOT_TRUSTED = (
     "Put its certificate authority into a file and name the file in VERIFY_SSL.",
 )
 """Cause and next step."""
-
-OVERLOADED = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
-"""Statuses of a Label Studio, or a proxy before it, that cannot answer just now."""
 
 _LONGEST_DETAIL = 500
 _LINK = re.compile(r"<a .*?</a>[^.]*\.")  # "<a …>Learn more</a> about how to …."
@@ -67,6 +58,12 @@ _EXPLANATIONS = (
         "Organization, Access Token Settings.",
     ),
     _Explanation(RequestRefused, "reserved network address", f"{PRIVATE_ADDRESSES} {DOTTED_HOST}"),
+    _Explanation(
+        RequestRefused,
+        "401 Client Error",  # of releases that do not tell a wrong password from a backend away
+        "Label Studio sends passwords to backends since 1.12. For an older one set the backend's "
+        "SECRET_PATH and attach its address with /<SECRET_PATH>, which needs no password.",
+    ),
     _Explanation(
         RequestRefused,
         "health check failed",

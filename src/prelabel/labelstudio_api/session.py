@@ -21,13 +21,13 @@ from prelabel import __version__
 from prelabel.errors import SettingsError
 from prelabel.labelstudio_api.login import auth_for
 from prelabel.labelstudio_api.refusals import (
-    OVERLOADED,
     base_address,
     is_locked,
     not_json,
     refusal,
     unreachable,
 )
+from prelabel.overload import OVERLOADED, retry_after_s
 
 log = structlog.get_logger(__name__)
 
@@ -208,8 +208,8 @@ class _Overloaded(Exception):
     @property
     def pause_s(self) -> float | bool:
         """How long it asks to wait; True leaves that to us."""
-        wish = self.response.headers.get("Retry-After", "")
-        return min(float(wish), _LONGEST_PAUSE_S) if wish.isdecimal() else True
+        wish_s = retry_after_s(self.response.headers.get("Retry-After"))
+        return True if wish_s is None else min(wish_s, _LONGEST_PAUSE_S)
 
 
 def _raise_if_overloaded(response: httpx2.Response) -> None:

@@ -9,15 +9,6 @@ LOGIN_INVALID = (
     "Set LABEL_STUDIO_API_KEY to a valid personal access token from Account & Settings; a legacy "
     "token works only while the organization allows legacy tokens."
 )
-TRANSIENT = frozenset(
-    {
-        HTTPStatus.TOO_MANY_REQUESTS,
-        HTTPStatus.BAD_GATEWAY,
-        HTTPStatus.SERVICE_UNAVAILABLE,
-        HTTPStatus.GATEWAY_TIMEOUT,
-    }
-)
-"""Statuses after which the same request may succeed in a moment."""
 
 _PERMISSION = (
     "Give the user whose token is LABEL_STUDIO_API_KEY access to the project in Label Studio."
@@ -25,7 +16,8 @@ _PERMISSION = (
 _LOCAL_FILES: dict[int, str] = {
     HTTPStatus.FORBIDDEN: (
         "Start Label Studio with LOCAL_FILES_SERVING_ENABLED=true, or mount the folder here and "
-        "set LOCAL_FILES_DOCUMENT_ROOT to it."
+        "set LOCAL_FILES_DOCUMENT_ROOT to it. Before 1.12 it takes no token for such files: mount "
+        "them, or set LABEL_STUDIO_USERNAME and LABEL_STUDIO_PASSWORD in its place."
     ),
     HTTPStatus.NOT_FOUND: (
         "Add a Local Files source storage that covers the file's folder to the project, or mount "

@@ -5,7 +5,6 @@ import zlib
 from collections.abc import Collection
 from contextlib import closing
 from dataclasses import dataclass
-from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 
@@ -20,14 +19,17 @@ from prelabel.errors import (
     LabelStudioError,
 )
 from prelabel.media.addresses import AddressRefused
-from prelabel.media.answers import TRANSIENT, label_studio_said, server_said
+from prelabel.media.answers import label_studio_said, server_said
 from prelabel.media.limits import Limits
 from prelabel.media.references import Origin, parse_url, shown
 from prelabel.media.transport import PinnedTransport
+from prelabel.overload import OVERLOADED, retry_after_s
 
 ATTEMPTS = 4
 NEXT_ATTEMPT_S = 1.5
 """An attempt is made only where at least this is left: the longest wait before it, and a bit."""
+_MOMENT_S = 0.05
+"""What is waited for a server that asks to come again at once."""
 
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 
@@ -118,7 +120,7 @@ class Downloader:
                 return False
             left_s = deadline - time.monotonic()
             if error.wait_s is not None:
-                return error.wait_s if error.wait_s < left_s else False
+                return max(error.wait_s, _MOMENT_S) if error.wait_s < left_s else False
             return left_s > NEXT_ATTEMPT_S
 
         try:
@@ -218,8 +220,9 @@ class _Journey:
         if response.is_success:
             return
         declined = self._declined(status, url, auth)
-        if status in TRANSIENT:
-            raise _Transient(declined.cause, declined.next_step, status, _retry_after_s(response))
+        if status in OVERLOADED:
+            wait_s = retry_after_s(response.headers.get("Retry-After"))
+            raise _Transient(declined.cause, declined.next_step, status, wait_s)
         raise declined
 
     def _declined(self, status: int, url: httpx2.URL, auth: httpx2.Auth | None) -> Declined:
@@ -289,14 +292,3 @@ class _Journey:
                 f"{who} did not answer within {self._limits.fetch_timeout_s:g} s", check
             )
         return _Transient(f"{who} broke the connection off", check)
-
-
-def _retry_after_s(response: httpx2.Response) -> float | None:
-    """Seconds that the server asks to wait, at least a moment; None where it asks for nothing."""
-    text = response.headers.get("retry-after", "").strip()
-    if text.isdecimal():
-        return max(float(text), 0.05)
-    try:
-        return max(parsedate_to_datetime(text).timestamp() - time.time(), 0.05)
-    except (ValueError, OverflowError):
-        return None

@@ -7,6 +7,7 @@ web addresses, data: URIs, and file paths where a shared folder holds the file.
 from __future__ import annotations
 
 import base64
+import os
 import re
 import time
 from dataclasses import dataclass
@@ -243,4 +244,5 @@ def _path_of_file_uri(uri: str) -> str:
     if rest.startswith("//"):
         host, _, path = rest[2:].partition("/")
         rest = "/" + path if host in ("", "localhost") else f"//{host}/{path}"
-    return url2pathname(rest)
+    # From Python 3.14 on, url2pathname raises for a host, and drops what follows a ? or #.
+    return unquote(rest) if os.name == "posix" else url2pathname(rest)

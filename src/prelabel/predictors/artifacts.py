@@ -18,8 +18,8 @@ from prelabel.geometry import clip_boxes
 from prelabel.predictors import registry
 from prelabel.predictors.base import Answer
 from prelabel.predictors.body_parts import PartLocator, covering_part
+from prelabel.predictors.cores import usable_cores
 from prelabel.predictors.pose_parts import PosePartLocator
-from prelabel.predictors.sessions import usable_cores
 from prelabel.predictors.wholebody import build_embedded
 from prelabel.types import (
     DISTORTION_WORDS,
@@ -85,7 +85,8 @@ class ArtifactDetector:
         """Boxes per image, best first.
 
         None where the ask names no distortion, or where a frame has no neighbours to be judged
-        by: a guess would cost people more than it saves them.
+        by: a guess would cost people more than it saves them. The latter is no error: it would
+        take the poses and what was learnt from the task, and nobody can mend a first frame.
         """
         phrases = [phrase for phrase in ask.phrases if _means_distortion(phrase)]
         return [self._answer(image, phrases, ask.min_score or 0.0) for image in images]
@@ -146,16 +147,17 @@ def damage_evidence(image: Image) -> Float32Array | None:
         `WORKING_WIDTH` wide; None where a neighbour is missing, of another size or another scene,
         or where the frame is a strip.
     """
+    if image.before is None or image.after is None:
+        return None
     sides = (image.before, image.after)
-    usable = [side for side in sides if side and _same_size(side, image)]
-    if len(usable) < len(sides):
+    if any((side.height, side.width) != (image.height, image.width) for side in sides):
         return None
     frame = _working_grey(image.pixels_rgb)
     if min(frame.shape) < MIN_WORKING_SIDE:
         return None
     sharpness = _sharpness(frame)
     residuals, changes = [], []
-    for side in usable:
+    for side in sides:
         neighbour = _working_grey(side.pixels_rgb)
         warp = _warp_onto(frame, neighbour)
         residual = np.abs(frame - warp(neighbour.astype(np.float32)))
@@ -169,14 +171,11 @@ def damage_evidence(image: Image) -> Float32Array | None:
     return evidence
 
 
-def boxes_of_evidence(
-    evidence: Float32Array, min_z: float = MIN_Z
-) -> tuple[Float32Array, Float32Array]:
+def boxes_of_evidence(evidence: Float32Array) -> tuple[Float32Array, Float32Array]:
     """Boxes around the spots where evidence is strong, best first, `MAX_BOXES` at most.
 
     Args:
         evidence: (h, w), as from `damage_evidence`.
-        min_z: The evidence from which a pixel counts.
 
     Returns:
         (N, 4) float32 boxes xyxy in pixels of the evidence, (N,) float32 mean evidence of each
@@ -186,7 +185,7 @@ def boxes_of_evidence(
 
     area = evidence.shape[0] * evidence.shape[1]
     size = _window(evidence.shape[1])
-    strong = (evidence > min_z).astype(np.uint8)
+    strong = (evidence > MIN_Z).astype(np.uint8)
     closed = cv2.morphologyEx(strong, cv2.MORPH_CLOSE, np.ones((size, size), np.uint8))
     _, spot_of_pixel, spots, _ = cv2.connectedComponentsWithStats(closed)
     found: list[tuple[float, list[int]]] = []
@@ -213,10 +212,6 @@ def _label(body_part: str, phrases: list[Phrase]) -> str:
             if phrase.body_part == wanted:
                 return phrase.label
     return phrases[0].label
-
-
-def _same_size(side: Image, image: Image) -> bool:
-    return (side.height, side.width) == (image.height, image.width)
 
 
 def _working_grey(pixels_rgb: UInt8Array) -> UInt8Array:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,11 @@ from prelabel.errors import (
     OutOfMemory,
     SettingsError,
     WeightsUnavailable,
+    first_line,
 )
-from prelabel.predictors.sessions import Outputs, Runtime, Session, probe
+from prelabel.predictors.sessions import Opener, Outputs, Runtime, Session, probe
 from prelabel.types import Float32Array
 
-Opener = Callable[[Path, Runtime, tuple[int, int]], Session]
 Provider = tuple[str, dict[str, object]]
 
 SPIN_DURATION_SINCE = (1, 31)  # the oldest release of ONNX Runtime that we have seen obey it
@@ -255,7 +254,7 @@ _OPENERS: dict[str, Opener] = {
 
 
 def _run_error(path: Path, error: Exception) -> ModelError:
-    text = _first_line(error)
+    text = first_line(error)
     if any(sign in text.lower() for sign in ("out of memory", "failed to allocate", "bad alloc")):
         return OutOfMemory(path.name, text, "Use a smaller MODE, or give the machine more memory.")
     return ModelError(path.name, text, "Try another BACKEND or MODE, and report it if it stays.")
@@ -264,7 +263,7 @@ def _run_error(path: Path, error: Exception) -> ModelError:
 def _not_a_model(path: Path, error: Exception) -> WeightsUnavailable:
     return WeightsUnavailable(
         str(path),
-        f"it cannot be opened as an ONNX model ({_first_line(error)})",
+        f"it cannot be opened as an ONNX model ({first_line(error)})",
         "Delete it and run prelabel models download.",
     )
 
@@ -272,10 +271,6 @@ def _not_a_model(path: Path, error: Exception) -> WeightsUnavailable:
 def _not_supported(path: Path, backend: str, error: Exception) -> SettingsError:
     return SettingsError(
         "BACKEND",
-        f"{backend} cannot run {path.name} ({_first_line(error)})",
+        f"{backend} cannot run {path.name} ({first_line(error)})",
         "Set BACKEND=onnxruntime.",
     )
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]

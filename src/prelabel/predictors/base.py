@@ -25,7 +25,9 @@ class Predictor(Protocol):
 
     def check(self) -> None: ...  # quick; OperatorError where load() is bound to fail
 
-    def load(self) -> None: ...  # make ready, once; OperatorError where that is impossible
+    # Make ready, once; OperatorError where that is impossible. It may take hours, as long as
+    # health() changes meanwhile, or files grow in the folders of weights; else it hangs.
+    def load(self) -> None: ...
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer: ...
 

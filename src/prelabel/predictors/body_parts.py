@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from prelabel.geometry import box_areas, intersections
+from prelabel.geometry import box_areas, intersections, pairwise_iou
 from prelabel.types import Detections, Float32Array, Image
 
 WITHIN = 0.6
@@ -36,12 +36,11 @@ def covering_part(box_xyxy: Float32Array, parts: Detections) -> str | None:
     if len(parts) == 0:
         return None
     box = box_xyxy[None]
-    overlaps = intersections(box, parts.boxes_xyxy)[0]
-    area = float(box_areas(box)[0])
-    iou = overlaps / (area + box_areas(parts.boxes_xyxy) - overlaps)
-    best = int(np.argmax(np.where((overlaps >= WITHIN * area) | (iou >= MIN_IOU), iou, -1)))
-    qualifies = overlaps[best] >= WITHIN * area or iou[best] >= MIN_IOU
-    return parts.body_parts[best] if qualifies else None
+    is_within = intersections(box, parts.boxes_xyxy)[0] >= WITHIN * box_areas(box)
+    iou = pairwise_iou(box, parts.boxes_xyxy)[0]
+    qualifying = np.where(is_within | (iou >= MIN_IOU), iou, -1)
+    best = int(qualifying.argmax())
+    return parts.body_parts[best] if qualifying[best] >= 0 else None
 
 
 def named_by_parts(found: Detections, parts: Detections) -> Detections:

@@ -89,9 +89,8 @@ def _write(answer: httpx2.Response, part: Path, have: int) -> None:
     total = have + int(length) if length else None
     done, logged = have, have
     with part.open("ab" if have else "wb") as file:
-        for (
-            chunk
-        ) in answer.iter_raw():  # as it comes: what is gathered into chunks is lost at a break
+        # As it comes: what is gathered into chunks is lost at a break.
+        for chunk in answer.iter_raw():
             file.write(chunk)
             done += len(chunk)
             if done - logged >= LOG_EVERY_BYTES:

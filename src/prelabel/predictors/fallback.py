@@ -7,13 +7,14 @@ from typing import Self
 import structlog
 
 from prelabel.errors import OperatorError
-from prelabel.predictors.base import Answer, Predictor, calls_at_once, why_blind
+from prelabel.predictors.base import Answer, Predictor
+from prelabel.predictors.wrapping import Wrapping
 from prelabel.types import Ask, Image
 
 log = structlog.get_logger(__name__)
 
 
-class Fallback:
+class Fallback(Wrapping):
     """Answers through `first`, or through `second` once loading `first` has failed.
 
     The change is made once, said in the log, and stays until the process restarts, so that the
@@ -21,7 +22,7 @@ class Fallback:
     """
 
     def __init__(self, first: Predictor, second: Predictor) -> None:
-        self._active = first
+        super().__init__(first)
         self._second = second
         self._reason = ""
         self._lock = Lock()
@@ -33,35 +34,6 @@ class Fallback:
         fallback._give_up(wanted, error)
         return fallback
 
-    @property
-    def name(self) -> str:
-        """Name of the predictor that answers now."""
-        return self._active.name
-
-    @property
-    def fingerprint(self) -> str:
-        """Fingerprint of the predictor that answers now."""
-        return self._active.fingerprint
-
-    @property
-    def wants_neighbours(self) -> bool:
-        """Whether the predictor that answers now looks at neighbouring frames."""
-        return self._active.wants_neighbours
-
-    @property
-    def batch_size(self) -> int:
-        """Batch size of the predictor that answers now."""
-        return self._active.batch_size
-
-    @property
-    def calls_at_once(self) -> int:
-        """How many calls at the same time pay off for the predictor that answers now."""
-        return calls_at_once(self._active)
-
-    def why_blind(self, ask: Ask) -> str:
-        """Why the predictor that answers now can find nothing of what is asked."""
-        return why_blind(self._active, ask)
-
     def check(self) -> None:
         """Give the first predictor up as soon as it is known that loading it must fail.
 
@@ -71,32 +43,32 @@ class Fallback:
         with self._lock:
             if not self._reason:
                 try:
-                    self._active.check()
+                    self._predictor.check()
                 except OperatorError as error:
-                    self._give_up(self._active.name, error)
+                    self._give_up(self.name, error)
 
     def load(self) -> None:
         """Load the first predictor, or, where that is impossible, the second."""
         with self._lock:
             try:
-                self._active.load()
+                self._predictor.load()
             except OperatorError as error:
                 if self._reason:
                     raise
-                self._give_up(self._active.name, error)
-                self._active.load()
+                self._give_up(self.name, error)
+                self._predictor.load()
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """Answer through whichever predictor could be loaded."""
         self.load()
-        return self._active.predict(images, ask)
+        return self._predictor.predict(images, ask)
 
     def health(self) -> dict[str, object]:
-        """The active predictor's health, with why the first was given up."""
-        health = dict(self._active.health())
+        """The health of the one that answers, with why the first was given up."""
+        health = super().health()
         return {**health, "reason": self._reason} if self._reason else health
 
     def _give_up(self, wanted: str, error: OperatorError) -> None:
         self._reason = f"{wanted} cannot be used. {error}"
-        self._active = self._second
+        self._predictor = self._second
         log.warning("fallback", wanted=wanted, used=self._second.name, reason=str(error))

@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -23,11 +22,7 @@ from prelabel.predictors.grounding_dino_network import (
     open_network,
     require_hub,
 )
-from prelabel.predictors.grounding_dino_options import (
-    SETTING_NAMES,
-    GroundingDinoOptions,
-    require_weights,
-)
+from prelabel.predictors.grounding_dino_options import GroundingDinoOptions, require_weights
 from prelabel.predictors.phrases import Prompt, Reading, Selection, detections_from, prompts_for
 from prelabel.types import Ask, Detections, Image
 
@@ -36,8 +31,6 @@ log = structlog.get_logger(__name__)
 SMALLEST_SIDE = 8
 """Pixels; a thinner image has no side left after resizing."""
 
-SHORT_EDGE_ON_CPU = 480
-SHORT_EDGE_ON_GPU = 800
 BATCH_SIZE_ON_CUDA = 4
 """About 1.1 GB per image at short edge 800; on a CPU a batch makes each image slower."""
 
@@ -49,8 +42,7 @@ def build(options: Mapping[str, Any]) -> Predictor:
     """Grounding DINO as these settings want it, not yet loaded.
 
     Args:
-        options: Settings by the names of `SETTING_NAMES`; one that is absent or None keeps its
-            default.
+        options: Settings by their names, as `GroundingDinoOptions.of` takes them.
 
     Raises:
         SettingsError: A setting is out of its range.
@@ -58,12 +50,7 @@ def build(options: Mapping[str, Any]) -> Predictor:
         WeightsUnavailable: The folder does not exist, or the model is not in the hub's cache and
             may not be downloaded.
     """
-    chosen = {
-        field: options[name]
-        for name, field in SETTING_NAMES.items()
-        if options.get(name) is not None
-    }
-    settings = GroundingDinoOptions(**chosen)
+    settings = GroundingDinoOptions.of(options)
     _require_packages()
     require_weights(settings)
     return GroundingDino(settings)
@@ -78,7 +65,7 @@ class GroundingDino:
 
     wants_neighbours = False
 
-    def __init__(self, options: GroundingDinoOptions, open_on: OpenNetwork | None = None) -> None:
+    def __init__(self, options: GroundingDinoOptions, open_on: OpenNetwork = open_network) -> None:
         """Keep what is needed to load later.
 
         Args:
@@ -88,7 +75,7 @@ class GroundingDino:
         self.name = options.name
         self.fingerprint = options.fingerprint
         self._options = options
-        self._open_on = open_on or _open_on
+        self._open_on = open_on
         self._network: Network | None = None
         self._reason: str | None = None
         self._roomy_batch: int | None = None  # learnt from running out of memory
@@ -158,9 +145,10 @@ class GroundingDino:
                 return [error] * len(images)
         if not prompts:
             return [nothing] * len(images)
-        refused = {index: _refusal(image, network) for index, image in enumerate(images)}
         answers: dict[int, Detections | PrelabelError] = {
-            index: refusal for index, refusal in refused.items() if refusal is not None
+            index: refusal
+            for index, image in enumerate(images)
+            if (refusal := _refusal(image, network))
         }
         selection = self._selection(ask)
         for batch in self._batches(images, network, leave_out=answers):
@@ -208,11 +196,11 @@ class GroundingDino:
                 resized_hw = network.resized_hw((image.height, image.width))
                 by_size.setdefault(resized_hw, []).append(index)
         for same_size in by_size.values():
-            waiting = same_size
-            while waiting:
-                size = self.batch_size
-                yield waiting[:size]
-                waiting = waiting[size:]
+            done = 0
+            while done < len(same_size):
+                batch = same_size[done : done + self.batch_size]  # it may shrink in between
+                yield batch
+                done += len(batch)
 
     def _look(
         self, images: Sequence[Image], prompts: Sequence[Prompt]
@@ -267,19 +255,6 @@ class GroundingDino:
             selection=selection,
             source=self.name,
         )
-
-
-def _open_on(options: GroundingDinoOptions, device: str) -> Network:
-    folder = Path(options.model_id).expanduser()
-    usual = SHORT_EDGE_ON_CPU if device == "cpu" else SHORT_EDGE_ON_GPU
-    return open_network(
-        str(folder) if folder.is_dir() else options.model_id,
-        device=device,
-        short_edge=options.short_edge or usual,
-        autocast=options.autocast,
-        threads=options.threads,
-        local_only=options.local_only,
-    )
 
 
 def _refusal(image: Image, network: Network) -> TaskError | None:

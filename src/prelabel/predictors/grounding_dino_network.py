@@ -8,11 +8,11 @@ from typing import Any, Protocol
 
 import structlog
 
-from prelabel.errors import ModelError, OutOfMemory, SettingsError
+from prelabel.errors import ModelError, OutOfMemory, SettingsError, first_line
+from prelabel.predictors.cores import usable_cores
 from prelabel.predictors.download import refusal
-from prelabel.predictors.grounding_dino_options import weights_unavailable
+from prelabel.predictors.grounding_dino_options import GroundingDinoOptions, weights_unavailable
 from prelabel.predictors.phrases import Reading
-from prelabel.predictors.sessions import usable_cores
 from prelabel.types import UInt8Array
 
 log = structlog.get_logger(__name__)
@@ -21,6 +21,8 @@ _WANTS_A_TOKEN = (" 401", " 403")
 """Ends of refusals that the user's own token, which transformers sends, may turn into a yes."""
 
 FULL_PRECISION = "fp32"
+SHORT_EDGE_ON_CPU = 480
+SHORT_EDGE_ON_GPU = 800
 LONG_TO_SHORT_EDGE = 1333 / 800
 """The proportion that the published models were trained and evaluated with."""
 
@@ -176,7 +178,7 @@ class TransformersNetwork:
     def _failure(self, error: Exception, images: int) -> Exception:
         import torch  # noqa: PLC0415 - heavy and optional
 
-        text = _first_line(error)
+        text = first_line(error)
         out_of_memory = isinstance(error, (torch.OutOfMemoryError, MemoryError))
         if out_of_memory or _MEMORY_ERROR.search(text):
             if self.device.startswith("cuda"):
@@ -195,25 +197,12 @@ class TransformersNetwork:
         )
 
 
-def open_network(
-    model_id: str,
-    *,
-    device: str,
-    short_edge: int,
-    autocast: str,
-    threads: int | None,
-    local_only: bool,
-) -> TransformersNetwork:
+def open_network(options: GroundingDinoOptions, device: str) -> TransformersNetwork:
     """Load a model of the Grounding DINO family.
 
     Args:
-        model_id: A hub id, or a folder.
-        device: "cpu", "cuda", "cuda:1", "mps".
-        short_edge: Pixels of the shorter side after resizing.
-        autocast: "on", "off", or "auto" where it is known to pay off.
-        threads: CPU threads for torch; None leaves its own choice, but in a container takes no
-            more than it has time for.
-        local_only: Never ask the hub.
+        options: How it is to look.
+        device: "cpu", "cuda", "cuda:1", "mps"; the one in `options` may have been given up.
 
     Raises:
         WeightsUnavailable: The model is not here and cannot be had, or does not open.
@@ -223,16 +212,18 @@ def open_network(
     import torch  # noqa: PLC0415 - heavy and optional
 
     _require_device(device)
-    torch.set_num_threads(threads or min(torch.get_num_threads(), usable_cores()))
-    processor, model = _read(model_id, local_only=local_only)
+    # By itself torch takes the cores of the machine, of which a container may have few.
+    torch.set_num_threads(options.threads or min(torch.get_num_threads(), usable_cores()))
+    processor, model = _read(options.source, local_only=options.local_only)
     try:
         model = model.to(device).eval()
     except RuntimeError as error:
-        raise DeviceFailed(_first_line(error)) from error
-    precision = _precision(device, autocast)
+        raise DeviceFailed(first_line(error)) from error
+    precision = _precision(device, options.autocast)
+    short_edge = options.short_edge or (SHORT_EDGE_ON_CPU if device == "cpu" else SHORT_EDGE_ON_GPU)
     log.info(
         "grounding_dino_ready",
-        model=model_id,
+        model=options.source,
         device=device,
         short_edge=short_edge,
         precision=precision,
@@ -264,7 +255,7 @@ def _read(model_id: str, *, local_only: bool) -> tuple[Any, Any]:
             model_id, dtype=torch.float32, local_files_only=local_only
         )
     except (OSError, ImportError, RuntimeError, ValueError, SafetensorError) as error:
-        raise weights_unavailable(model_id, _first_line(error)) from error
+        raise weights_unavailable(model_id, first_line(error)) from error
     return processor, model
 
 
@@ -322,8 +313,3 @@ def _cpu_has_bf16() -> bool:
     except OSError:  # not Linux
         return False
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(flags)
-
-
-def _first_line(error: BaseException) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0].rstrip(".") if lines else type(error).__name__

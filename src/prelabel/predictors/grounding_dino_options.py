@@ -1,8 +1,10 @@
 """How Grounding DINO is to look, checked, and where its weights may come from."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any, Self
 
 from prelabel.errors import SettingsError, WeightsUnavailable
 from prelabel.predictors.registry import fingerprint
@@ -12,7 +14,7 @@ DEFAULT_MODEL_ID = "IDEA-Research/grounding-dino-tiny"
 SMALLEST_SHORT_EDGE = 224
 """Below this the real models' feature maps have fewer cells than candidate boxes (900)."""
 
-SETTING_NAMES = {
+_FIELDS = {
     "GROUNDING_DINO_MODEL_ID": "model_id",
     "GROUNDING_DINO_DEVICE": "device",
     "GROUNDING_DINO_BOX_THRESHOLD": "box_threshold",
@@ -24,7 +26,7 @@ SETTING_NAMES = {
     "GROUNDING_DINO_THREADS": "threads",
     "ALLOW_DOWNLOADS": "allow_downloads",
 }
-"""The settings that `build` reads, and the option that each one fills."""
+"""The settings that are read, and the option that each one fills."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,10 +75,25 @@ class GroundingDinoOptions:
         known = self.autocast in {"auto", "on", "off"}
         _require(known, "GROUNDING_DINO_AUTOCAST", self.autocast, "auto, on or off")
 
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """Options from settings by their names; one that is absent or None keeps its default.
+
+        Raises:
+            SettingsError: A setting is out of its range.
+        """
+        given = {_FIELDS[name]: value for name, value in settings.items() if name in _FIELDS}
+        return cls(**{field: value for field, value in given.items() if value is not None})
+
     @property
     def name(self) -> str:
         """The last component of the model id."""
         return re.split(r"[\\/]+", self.model_id.rstrip("\\/"))[-1]
+
+    @property
+    def source(self) -> str:
+        """What the transformers library is to open: the folder, or the hub id."""
+        return str(Path(self.model_id).expanduser()) if _is_folder(self.model_id) else self.model_id
 
     @property
     def fingerprint(self) -> str:

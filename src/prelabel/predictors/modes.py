@@ -6,8 +6,6 @@ the mirror. The files are OpenMMLab's: YOLOX trained on Human-Art, and RTMW.
 
 from dataclasses import dataclass
 
-from prelabel.errors import SettingsError
-from prelabel.predictors.person_detector import DetectorModel
 from prelabel.predictors.weights import WeightsFile
 
 OPENMMLAB = "https://download.openmmlab.com/mmpose/v1/projects/"
@@ -53,21 +51,3 @@ def weights_file(path: str, mirror: str = "") -> WeightsFile:
     """
     hosts = [mirror.rstrip("/") + "/"] if mirror else []
     return WeightsFile(tuple(host + path for host in (*hosts, OPENMMLAB, MIRROR)))
-
-
-def detector_named(file_name: str, *, side: int, rectangular: bool) -> DetectorModel:
-    """How a detector file is to be fed, told from its name, since the file itself does not say.
-
-    Raises:
-        SettingsError: The name holds none of yolox, rtmdet, nanodet.
-    """
-    name = file_name.lower()
-    if "yolox" in name:
-        return DetectorModel("yolox", side, rectangular)
-    if "rtmdet" in name or "nanodet" in name:
-        return DetectorModel("rtmdet", side, rectangular)
-    raise SettingsError(
-        "POSE_DETECTOR",
-        f"{file_name} does not tell which kind of detector it is",
-        "Rename it so that its name holds yolox, rtmdet or nanodet.",
-    )

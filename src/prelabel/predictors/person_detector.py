@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from prelabel.errors import ModelError
 from prelabel.geometry import clip_boxes, non_maximum_suppression
-from prelabel.predictors.planes import normalisation, planes
+from prelabel.predictors.planes import IMAGENET_RGB, planes
 from prelabel.predictors.sessions import Outputs, Session, run_in_batches
 from prelabel.types import Float32Array, Image, UInt8Array
 
@@ -29,10 +29,7 @@ RAW_MAX_BOXES = 1000  # the surest; suppression compares each with each
 MIN_SIDE_PX = 2.0
 MAX_SIDE_OF_IMAGE = 2.0
 
-TABLES_BGR = {
-    "yolox": None,
-    "rtmdet": normalisation((103.53, 116.28, 123.675), (57.375, 57.12, 58.395)),
-}
+TABLES_BGR = {"yolox": None, "rtmdet": IMAGENET_RGB[::-1]}
 
 
 @dataclass(frozen=True, slots=True)

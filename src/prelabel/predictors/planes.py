@@ -10,14 +10,12 @@ import numpy as np
 
 from prelabel.types import Float32Array, UInt8Array
 
-
-def normalisation(means: Sequence[float], deviations: Sequence[float]) -> Float32Array:
-    """Tables (3, 256): for each channel what each byte becomes."""
-    tables = [
-        ((np.arange(256) - mean) / deviation).astype(np.float32)
-        for mean, deviation in zip(means, deviations, strict=True)
-    ]
-    return np.stack(tables)
+IMAGENET_MEANS_RGB = np.array([123.675, 116.28, 103.53])
+IMAGENET_DEVIATIONS_RGB = np.array([58.395, 57.12, 57.375])
+IMAGENET_RGB: Float32Array = (
+    (np.arange(256) - IMAGENET_MEANS_RGB[:, None]) / IMAGENET_DEVIATIONS_RGB[:, None]
+).astype(np.float32)
+"""Tables (3, 256) of a network that was trained with ImageNet's means and deviations."""
 
 
 def planes(

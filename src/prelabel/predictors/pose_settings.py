@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from prelabel.errors import SettingsError
-from prelabel.predictors.modes import MODES
+from prelabel.predictors.cores import usable_cores
+from prelabel.predictors.modes import MODES, weights_file
 from prelabel.predictors.registry import fingerprint
-from prelabel.predictors.sessions import Runtime, require_known, usable_cores
+from prelabel.predictors.sessions import Runtime, require_known
 from prelabel.predictors.simcc import ChannelOrder
+from prelabel.predictors.weights import ModelFile, WeightsFile
 
 DEFAULTS: dict[str, Any] = {
     "MODE": "balanced",  # which pair of rtmlib's models
@@ -49,9 +51,8 @@ class PoseSettings:
         min_score: Keypoint threshold in 0..1.
         model_dir: Where model files are kept.
         allow_downloads: Whether a missing file may be fetched.
-        mirror: Address of a mirror of the model host that is asked first, or "".
-        detector_file: Path or URL of a detector of one's own, or "".
-        pose_file: Path or URL of a pose model of one's own, or "".
+        detector_file: The detector: the mode's, or one of one's own.
+        pose_file: The pose model: the mode's, or one of one's own.
         channel_order: What pose models are fed.
         rectangular_detector: Whether a detector with a free input size is spared the padding.
         fingerprint: "" where every setting that changes an answer has its default.
@@ -62,9 +63,8 @@ class PoseSettings:
     min_score: float
     model_dir: Path
     allow_downloads: bool
-    mirror: str
-    detector_file: str
-    pose_file: str
+    detector_file: ModelFile
+    pose_file: ModelFile
     channel_order: ChannelOrder
     rectangular_detector: bool
     fingerprint: str
@@ -82,6 +82,7 @@ class PoseSettings:
         require_known("MODE", values["MODE"], tuple(MODES))
         require_known("POSE_CHANNEL_ORDER", values["POSE_CHANNEL_ORDER"], ("rgb", "bgr"))
         require_known("POSE_DETECTOR_SHAPE", values["POSE_DETECTOR_SHAPE"], _SHAPES)
+        mode = MODES[values["MODE"]]
         threads = int(_number(values, "POSE_THREADS"))
         workers = max(int(_number(values, "WORKERS")), 1)
         return cls(
@@ -95,9 +96,8 @@ class PoseSettings:
             min_score=_number(values, "CONFIDENCE_THRESHOLD"),
             model_dir=Path(values["MODEL_DIR"] or default_model_dir()),
             allow_downloads=_truth(values, "ALLOW_DOWNLOADS"),
-            mirror=str(values["MODEL_MIRROR"]),
-            detector_file=str(values["POSE_DETECTOR"]),
-            pose_file=str(values["POSE_MODEL"]),
+            detector_file=_file(values, "POSE_DETECTOR", mode.detector),
+            pose_file=_file(values, "POSE_MODEL", mode.pose),
             channel_order=values["POSE_CHANNEL_ORDER"],
             rectangular_detector=values["POSE_DETECTOR_SHAPE"] == "rectangular",
             fingerprint=fingerprint({key: values[key] for key in _CHANGE_THE_ANSWER}, DEFAULTS),
@@ -110,6 +110,17 @@ def default_model_dir() -> Path:
 
 
 _SHAPES = ("rectangular", "square")
+
+
+def _file(values: Mapping[str, Any], key: str, of_mode: str) -> ModelFile:
+    """The file at the path or address that a setting names, else the mode's."""
+    own = str(values[key])
+    if not own:
+        return weights_file(of_mode, str(values["MODEL_MIRROR"]))
+    if "://" not in own:
+        return Path(own).expanduser()
+    url, _, sha256 = own.partition("#sha256=")  # as pip has it
+    return WeightsFile((url,), sha256.lower())
 
 
 def _number(values: Mapping[str, Any], key: str) -> float:

@@ -1,11 +1,9 @@
 """What an opened ONNX model is, and how it is run."""
 
-import math
-import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import structlog
@@ -20,34 +18,7 @@ BACKENDS = ("onnxruntime", "openvino", "opencv")
 PRECISIONS = ("fp32", "bf16")
 DEVICES = ("cpu", "cuda", "mps", "gpu", "npu")
 
-Outputs = list[NDArray[Any]]
-
-
-def usable_cores(control_groups: Path = Path("/sys/fs/cgroup")) -> int:
-    """Cores that this process may run on, and has time for.
-
-    Args:
-        control_groups: Where Linux says how much time a container gets: more threads than that
-            are made to wait, all of them, for most of each tenth of a second.
-    """
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    else:
-        cores = os.cpu_count() or 1
-    quota = _cores_of_quota(control_groups)
-    return max(min(cores, math.floor(quota)) if math.isfinite(quota) else cores, 1)
-
-
-def _cores_of_quota(folder: Path) -> float:
-    """How many cores' time a container may use; infinite where nobody said."""
-    for names in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
-        try:
-            quota, period = " ".join((folder / name).read_text("ascii") for name in names).split()
-        except (OSError, ValueError):
-            continue
-        if quota.isdecimal() and period.isdecimal() and int(period) > 0:
-            return int(quota) / int(period)
-    return math.inf
+Outputs: TypeAlias = list[NDArray[Any]]
 
 
 def require_known(setting: str, value: str, known: tuple[str, ...]) -> None:
@@ -114,6 +85,10 @@ class Session(Protocol):
         Raises:
             ModelError: The run failed; OutOfMemory where the device had no room.
         """
+
+
+Opener: TypeAlias = Callable[[Path, Runtime, tuple[int, int]], Session]
+"""Opens the model of a file; see `backends.open_session`."""
 
 
 def run_in_batches(session: Session, inputs: Float32Array, size: int) -> Iterator[Outputs]:

@@ -9,12 +9,10 @@ from typing import Literal
 
 import numpy as np
 
-from prelabel.predictors.planes import normalisation
 from prelabel.types import Float32Array, UInt8Array
 
 PADDING = 1.25  # a crop shows a quarter more than the box
 BINS_PER_PIXEL = 2.0
-TABLES_RGB = normalisation((123.675, 116.28, 103.53), (58.395, 57.12, 57.375))
 
 ChannelOrder = Literal["rgb", "bgr"]
 ScoreKind = Literal["unit", "logits"]

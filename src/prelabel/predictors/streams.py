@@ -7,10 +7,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from prelabel.predictors.backends import open_session
-from prelabel.predictors.sessions import Runtime, Session
+from prelabel.predictors.sessions import Opener, Runtime, Session
 
 Result = TypeVar("Result")
-Opener = Callable[[Path, Runtime, tuple[int, int]], Session]
 
 FULL_ENOUGH = 0.75  # share of the streams; fewer inputs are quicker with all threads for each
 

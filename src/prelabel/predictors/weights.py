@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 from urllib.parse import urlsplit
 
 import structlog
@@ -43,6 +44,10 @@ class WeightsFile:
         return f"{Path(self.download_name).stem}.onnx"
 
 
+ModelFile: TypeAlias = WeightsFile | Path
+"""A model file: one that can be fetched, or one of the user's own, an `.onnx` or a `.zip`."""
+
+
 class WeightsFolder:
     """A folder of model files, shared by any number of processes."""
 
@@ -51,31 +56,32 @@ class WeightsFolder:
         self._folder = folder
         self._allow_downloads = allow_downloads
 
-    def path(self, file: WeightsFile) -> Path:
-        """Where the model is kept, whether it is there or not."""
-        return self._folder / file.onnx_name
+    def path(self, file: ModelFile) -> Path:
+        """Where the file is, whether it is there or not."""
+        return file if isinstance(file, Path) else self._folder / file.onnx_name
 
-    def require(self, file: WeightsFile) -> None:
+    def require(self, file: ModelFile) -> None:
         """Look whether a model is here or can be fetched, without fetching it.
 
         Raises:
             WeightsUnavailable: It is not here, and no host answers for it.
         """
-        archive = self._folder / file.download_name
-        if self.path(file).is_file() or archive.is_file():
-            return
-        if not self._allow_downloads:
-            raise self._unavailable(file, "it is not there, and ALLOW_DOWNLOADS is false")
-        causes = [refusal(url) for url in file.urls]
-        if all(causes):
-            raise self._unavailable(file, f"it cannot be fetched ({'; '.join(causes)})")
+        if isinstance(file, Path):
+            _require_own(file)
+        elif not self.path(file).is_file() and not self._archive(file).is_file():
+            self._require_downloads(file)
+            causes = [refusal(url) for url in file.urls]
+            if all(causes):
+                raise self._unavailable(file, f"it cannot be fetched ({'; '.join(causes)})")
 
-    def get(self, file: WeightsFile) -> Path:
-        """The model's path, after fetching it, or unpacking a `.zip` that somebody put there.
+    def get(self, file: ModelFile) -> Path:
+        """The path of an `.onnx`, after fetching it, or unpacking a `.zip` that somebody has.
 
         Raises:
             WeightsUnavailable: It is not there and cannot be had; names file, address, folder.
         """
+        if isinstance(file, Path):
+            return self._own(file)
         path = self.path(file)
         if not path.is_file():
             with self._alone_with(path):
@@ -83,32 +89,26 @@ class WeightsFolder:
                     self._make(file, path)
         return path
 
-    def find(self, place: str) -> Path:
-        """The model at a path, in a `.zip` at a path, or at an address.
-
-        Raises:
-            WeightsUnavailable: There is none, or it cannot be had.
-        """
-        if "://" in place:
-            return self.get(WeightsFile((place,)))
-        given = Path(place).expanduser()
-        if not given.is_file():
-            raise WeightsUnavailable(place, "there is no such file", "Check the path.")
-        if given.suffix != ".zip":
-            return given
-        path = self._folder / f"{given.stem}.onnx"
+    def _own(self, file: Path) -> Path:
+        _require_own(file)
+        if file.suffix != ".zip":
+            return file
+        path = self._folder / f"{file.stem}.onnx"
         with self._alone_with(path):
-            if not path.is_file() or path.stat().st_mtime < given.stat().st_mtime:
-                unpack(given, path)
+            if not path.is_file() or path.stat().st_mtime < file.stat().st_mtime:
+                unpack(file, path)
         return path
 
+    def _archive(self, file: WeightsFile) -> Path:
+        """Where somebody who fetched the file by hand may have put it; of an `.onnx` its path."""
+        return self._folder / file.download_name
+
     def _make(self, file: WeightsFile, path: Path) -> None:
-        archive = self._folder / file.download_name
-        if archive.suffix == ".zip" and archive.is_file():
+        archive = self._archive(file)
+        if archive.is_file():
             unpack(archive, path)
             return
-        if not self._allow_downloads:
-            raise self._unavailable(file, "it is not there, and ALLOW_DOWNLOADS is false")
+        self._require_downloads(file)
         part = self._folder / f"{file.download_name}.part"
         causes = []
         for url in file.urls:
@@ -124,11 +124,16 @@ class WeightsFolder:
                 return
         raise self._unavailable(file, f"the download failed ({'; '.join(causes)})")
 
+    def _require_downloads(self, file: WeightsFile) -> None:
+        if not self._allow_downloads:
+            raise self._unavailable(file, "it is not there, and ALLOW_DOWNLOADS is false")
+
     def _unavailable(self, file: WeightsFile, cause: str) -> WeightsUnavailable:
         return WeightsUnavailable(
             str(self.path(file)),
             cause,
-            f"Fetch {shown(file.urls[0])} where that is possible and put it into {self._folder}.",
+            f"Fetch {shown(file.urls[0])} where that is possible and put it into {self._folder}, "
+            "or into another folder that MODEL_DIR names.",
         )
 
     @contextmanager
@@ -191,6 +196,11 @@ def recorded_digest(path: Path) -> str:
     """The sha256 that was written down when the model at `path` was put in place, or ""."""
     record = _record_of(path)
     return record.read_text().strip() if record.is_file() else ""
+
+
+def _require_own(file: Path) -> None:
+    if not file.is_file():
+        raise WeightsUnavailable(str(file), "there is no such file", "Check the path.")
 
 
 def _put_in_place(part: Path, path: Path) -> None:

@@ -1,9 +1,6 @@
 """Whole-body pose: people first, then 133 keypoints of each, in COCO-WholeBody's order."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from importlib.resources import files
-from pathlib import Path
 from threading import Lock
 from typing import Any
 
@@ -11,24 +8,22 @@ import numpy as np
 import structlog
 
 from prelabel import keypoints
-from prelabel.errors import InvalidRequest, ModelError, WeightsUnavailable
+from prelabel.errors import InvalidRequest, ModelError
 from prelabel.geometry import clip_boxes
 from prelabel.predictors import simcc
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.base import Answer
-from prelabel.predictors.download import file_digest
-from prelabel.predictors.modes import MODES, detector_named, weights_file
-from prelabel.predictors.person_detector import (
-    DetectorModel,
-    People,
-    PersonDetector,
-    without_degenerate,
+from prelabel.predictors.person_detector import People, PersonDetector, without_degenerate
+from prelabel.predictors.planes import IMAGENET_RGB, planes
+from prelabel.predictors.pose_models import (
+    WholeBodyModels,
+    embedded_models,
+    require_rtmlib_models,
+    rtmlib_models,
 )
-from prelabel.predictors.planes import planes
 from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.sessions import Runtime, Session, run_in_batches
-from prelabel.predictors.streams import Opener, Streams, open_streams
-from prelabel.predictors.weights import WeightsFolder
+from prelabel.predictors.sessions import Opener, Runtime, Session, run_in_batches
+from prelabel.predictors.streams import Streams, open_streams
 from prelabel.types import Ask, Float32Array, Image, Poses, UInt8Array
 
 log = structlog.get_logger(__name__)
@@ -36,31 +31,6 @@ log = structlog.get_logger(__name__)
 # On a CPU larger batches of crops gain under 5 % and cost 50 to 180 MB; a GPU wants them.
 BATCH_ON_CPU = 4
 BATCH_ON_GPU = 32
-
-
-@dataclass(frozen=True, slots=True)
-class PoseModel:
-    """What a SimCC pose file expects and answers.
-
-    Attributes:
-        input_hw: Height and width of its input.
-        scores: Whether its peaks are in 0..1 already; see `simcc.unit_scores`.
-        channel_order: The RTM family was trained on RGB; "bgr" repeats what rtmlib feeds.
-    """
-
-    input_hw: tuple[int, int]
-    scores: simcc.ScoreKind
-    channel_order: simcc.ChannelOrder = "rgb"
-
-
-@dataclass(frozen=True, slots=True)
-class WholeBodyModels:
-    """The two files of a whole-body pose, where they are and how they are to be used."""
-
-    detector_path: Path
-    detector: DetectorModel
-    pose_path: Path
-    pose: PoseModel
 
 
 class WholeBody:
@@ -75,35 +45,30 @@ class WholeBody:
     def __init__(
         self,
         name: str,
-        fingerprint: str,
-        find_models: Callable[[], WholeBodyModels],
-        runtime: Runtime,
-        min_score: float,
-        check: Callable[[], None] = lambda: None,
+        settings: PoseSettings,
+        find_models: Callable[[PoseSettings], WholeBodyModels],
+        require_models: Callable[[PoseSettings], None] | None = None,
     ) -> None:
         """Nothing is read or loaded yet.
 
         Args:
             name: As in `model_version`.
-            fingerprint: "" with default settings.
+            settings: How it is to look.
             find_models: Called once by `load`; may download, may raise WeightsUnavailable.
-            runtime: What runs the models, and on what.
-            min_score: Keypoint threshold where the ask has none.
-            check: Raises WeightsUnavailable where `find_models` is bound to.
+            require_models: Raises WeightsUnavailable where `find_models` is bound to.
         """
         self.name = name
-        self.fingerprint = fingerprint
+        self.fingerprint = settings.fingerprint
+        self._settings = settings
         self._find_models = find_models
-        self._runtime = runtime
-        self._min_score = min_score
-        self._check = check
+        self._require_models = require_models
         self._estimator: PoseEstimator | None = None
         self._loading = Lock()
 
     @property
     def batch_size(self) -> int:
         """How many images in one call pay off on the device."""
-        return BATCH_ON_CPU if self._runtime.device == "cpu" else BATCH_ON_GPU
+        return _batch_on(self._settings.runtime.device)
 
     def check(self) -> None:
         """Look whether the files are here or can be fetched.
@@ -111,7 +76,8 @@ class WholeBody:
         Raises:
             WeightsUnavailable: Neither.
         """
-        self._check()
+        if self._require_models is not None:
+            self._require_models(self._settings)
 
     def load(self) -> None:
         """Find the files and open them, once.
@@ -160,20 +126,20 @@ class WholeBody:
         """Whether it is loaded, where it runs, and why it runs elsewhere than asked."""
         estimator = self._estimator
         if estimator is None:
-            return {"loaded": False, "device": self._runtime.device}
+            return {"loaded": False, "device": self._settings.runtime.device}
         health: dict[str, object] = {"loaded": True, "device": estimator.device}
         if estimator.reason:
             health["reason"] = estimator.reason
         return health
 
     def _threshold(self, ask: Ask) -> float:
-        return self._min_score if ask.min_score is None else ask.min_score
+        return self._settings.min_score if ask.min_score is None else ask.min_score
 
     def _loaded(self) -> "PoseEstimator":
         with self._loading:
             if self._estimator is None:
-                models = self._find_models()
-                self._estimator = PoseEstimator.opened(models, self._runtime, self.name)
+                models, runtime = self._find_models(self._settings), self._settings.runtime
+                self._estimator = PoseEstimator.opened(models, runtime, self.name)
                 log.info("pose_loaded", name=self.name, device=self._estimator.device)
                 if self._estimator.reason:
                     log.warning("pose_fell_back", name=self.name, reason=self._estimator.reason)
@@ -188,9 +154,9 @@ class PoseEstimator:
     ) -> None:
         """Take both models, opened, and the name that the poses are to carry."""
         self._detector = PersonDetector(detector, models.detector)
-        self._detector_batch = _batch_on(detector)
+        self._detector_batch = _batch_on(detector.device)
         self._pose = pose
-        self._pose_batch = _batch_on(pose.session)
+        self._pose_batch = _batch_on(pose.session.device)
         self._model = models.pose
         _, _, height, width = pose.session.input_shape
         self._input_hw = (height or models.pose.input_hw[0], width or models.pose.input_hw[1])
@@ -259,8 +225,7 @@ class PoseEstimator:
             for pixels_rgb, centre, size in zip(pictures_rgb, centres, sizes, strict=True)
         ]
         # With "bgr" the pixels are swapped but the means are not, which is what rtmlib does.
-        swap = self._model.channel_order == "bgr"
-        inputs = planes(crops, simcc.TABLES_RGB, swap=swap)
+        inputs = planes(crops, IMAGENET_RGB, swap=self._model.channel_order == "bgr")
         found: list[tuple[Float32Array, Float32Array]] = []
         done = 0
         for simcc_x, simcc_y in run_in_batches(session, inputs, self._pose_batch):
@@ -271,104 +236,16 @@ class PoseEstimator:
         return places, raw_scores
 
 
-EMBEDDED = {
-    "nanodet_person.onnx": "6a13b6fe45612dd27f134591597ea226fe4f1dc12da675a2d79fcd702d7dd24d",
-    "holistic133_256x192.onnx": "999dec5b794a4d6c16497d3610e1459014042d0f8d888aea97bdba530ba0525d",
-}
-"""The models inside the package and their sha256; `weights/SOURCES.md` says where they are from."""
-
-
-def embedded_folder() -> Path:
-    """Where the embedded models lie."""
-    return Path(str(files("prelabel") / "weights"))
-
-
-def embedded_models(settings: PoseSettings) -> WholeBodyModels:
-    """The models inside the package, after a look at their digests."""
-    folder = embedded_folder()
-    for name, digest in EMBEDDED.items():
-        path = folder / name
-        if not path.is_file() or file_digest(path) != digest:
-            raise WeightsUnavailable(
-                str(path), "it is missing or damaged", "Install prelabel again."
-            )
-    return WholeBodyModels(
-        detector_path=folder / "nanodet_person.onnx",
-        detector=DetectorModel("rtmdet", side=416, rectangular=settings.rectangular_detector),
-        pose_path=folder / "holistic133_256x192.onnx",
-        pose=PoseModel((256, 192), scores="unit", channel_order=settings.channel_order),
-    )
-
-
-def rtmlib_models(settings: PoseSettings) -> WholeBodyModels:
-    """The models of the mode, or the user's own; fetched where they are not there and may be.
-
-    Raises:
-        SettingsError: The name of a detector of the user's own does not tell its kind.
-        WeightsUnavailable: A file is not there and cannot be had.
-    """
-    mode = MODES[settings.mode]
-    folder = WeightsFolder(settings.model_dir, allow_downloads=settings.allow_downloads)
-
-    def found(own: str, table: str) -> Path:
-        return folder.find(own) if own else folder.get(weights_file(table, settings.mirror))
-
-    detector_path = found(settings.detector_file, mode.detector)
-    pose_path = found(settings.pose_file, mode.pose)
-    return WholeBodyModels(
-        detector_path=detector_path,
-        detector=detector_named(
-            detector_path.name,
-            side=mode.detector_side,
-            rectangular=settings.rectangular_detector,
-        ),
-        pose_path=pose_path,
-        pose=PoseModel(
-            mode.pose_input_hw,
-            # Our own composed model is the one whose peaks are probabilities.
-            scores="unit" if pose_path.name.startswith("holistic133") else "logits",
-            channel_order=settings.channel_order,
-        ),
-    )
-
-
-def require_rtmlib_models(settings: PoseSettings) -> None:
-    """Look whether the models of the mode are here or can be fetched, without fetching them.
-
-    Raises:
-        WeightsUnavailable: One of them is not here, and no host answers for it.
-    """
-    mode = MODES[settings.mode]
-    folder = WeightsFolder(settings.model_dir, allow_downloads=settings.allow_downloads)
-    for own, table in ((settings.detector_file, mode.detector), (settings.pose_file, mode.pose)):
-        if not own:
-            folder.require(weights_file(table, settings.mirror))
-
-
 def build(options: Mapping[str, Any]) -> WholeBody:
     """The predictor `rtmlib`, named after its mode; nothing is loaded or fetched yet."""
     settings = PoseSettings.of(options)
-    return WholeBody(
-        name=f"rtmlib-{settings.mode}",
-        fingerprint=settings.fingerprint,
-        find_models=lambda: rtmlib_models(settings),
-        runtime=settings.runtime,
-        min_score=settings.min_score,
-        check=lambda: require_rtmlib_models(settings),
-    )
+    return WholeBody(f"rtmlib-{settings.mode}", settings, rtmlib_models, require_rtmlib_models)
 
 
 def build_embedded(options: Mapping[str, Any]) -> WholeBody:
     """The predictor `embedded-pose`, which needs no download; nothing is loaded yet."""
-    settings = PoseSettings.of(options)
-    return WholeBody(
-        name="embedded-pose",
-        fingerprint=settings.fingerprint,
-        find_models=lambda: embedded_models(settings),
-        runtime=settings.runtime,
-        min_score=settings.min_score,
-    )
+    return WholeBody("embedded-pose", PoseSettings.of(options), embedded_models)
 
 
-def _batch_on(session: Session) -> int:
-    return BATCH_ON_CPU if session.device == "cpu" else BATCH_ON_GPU
+def _batch_on(device: str) -> int:
+    return BATCH_ON_CPU if device == "cpu" else BATCH_ON_GPU

@@ -48,7 +48,7 @@ class Wrapping:
         self._predictor.check()
 
     def load(self) -> None:
-        """Load it, on this thread."""
+        """Load it."""
         self._predictor.load()
 
     def health(self) -> dict[str, object]:

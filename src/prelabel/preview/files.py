@@ -147,11 +147,7 @@ def _data(config: LabelConfig, uri: str) -> dict[str, Any]:
     """Task data that holds the address wherever the label config reads one."""
     data: dict[str, Any] = {}
     for tag in config.images:
-        *outer, last = tag.value.removeprefix("$").split(".")
-        place = data
-        for key in outer:
-            place = place.setdefault(key, {})
-        place[last] = [uri] if tag.is_list else uri
+        data = tag.with_uris(data, [uri])
     return data
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from prelabel.types import Float32Array, UInt8Array
 
@@ -73,9 +74,7 @@ def _picture(plate: Plate, font: Any, size: int) -> UInt8Array:
     return np.asarray(picture)
 
 
-def _free_corner(
-    plate: Plate, plate_hw: tuple[int, int], taken: np.ndarray[Any, np.dtype[np.bool_]]
-) -> _Corner:
+def _free_corner(plate: Plate, plate_hw: tuple[int, int], taken: NDArray[np.bool_]) -> _Corner:
     """Left upper corner of the first place that no plate has taken, else of the first place."""
     high, wide = plate_hw
     height, width = taken.shape

@@ -4,10 +4,10 @@ import math
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
-from threading import Condition, Event
+from threading import Condition, Event, Thread
 
 import structlog
 
@@ -108,6 +108,7 @@ class BatchQueue:
         self._observe = observe
         self._watch = watch
         self._hangs: tuple[Hang, ...] = ()
+        self._loading: Future[None] | None = None
         self._running = 0
         self._roomy_batch: int | None = None  # learnt from running out of memory
         self._lanes: dict[Priority, deque[_Call]] = {priority: deque() for priority in Priority}
@@ -136,6 +137,33 @@ class BatchQueue:
                 0.0 if oldest is None else time.monotonic() - oldest,
                 self._running,
             )
+
+    def load(self, caller: Caller) -> None:
+        """Have the predictor ready.
+
+        Returns without that where it hangs, of which `answer` tells, and where the caller has left.
+
+        Raises:
+            OperatorError: It cannot be loaded.
+        """
+        if self.predictor.health().get("loaded"):
+            self.predictor.load()
+            return
+        with self._changed:
+            if self._is_stuck():
+                return
+            if self._loading is None:
+                self._loading = Future()
+                # Nobody who ends this process has to wait until gigabytes have come.
+                work = partial(self._load, self._loading)
+                Thread(target=work, name="load", daemon=True).start()
+            loading = self._loading
+        is_over = Event()
+        loading.add_done_callback(lambda _: is_over.set())
+        with caller.waiting(is_over.set):
+            is_over.wait(caller.remaining_s())
+        if loading.done():
+            loading.result()
 
     def answer(
         self, images: Sequence[Image], ask: Ask, caller: Caller, *, is_alone: bool = False
@@ -182,7 +210,8 @@ class BatchQueue:
 
     def _is_stuck(self) -> bool:
         """Whether all that look at images hang, and nobody's turn comes any more."""
-        return len(self._hangs) >= min(calls_at_once(self.predictor), _MOST_WORKERS)
+        most = min(calls_at_once(self.predictor), _MOST_WORKERS)
+        return len(self._hangs) >= most or any(hang.is_loading for hang in self._hangs)
 
     def _let_go(self, call: _Call) -> None:
         """Answer what was not begun of a call whose turn does not come."""
@@ -193,27 +222,63 @@ class BatchQueue:
         """Let those go that wait for a call that hangs: for these images of a batch."""
         given = {id(image) for image in images}
         predictor = self.predictor
-        # First: as soon as it is known, somebody may end this process.
-        forgive = predictor.hangs(images, ask, hang) if isinstance(predictor, Noted) else None
+        forgive = None
+        if isinstance(predictor, Noted) and not hang.is_loading:
+            # First: as soon as it is known, somebody may end this process.
+            forgive = predictor.hangs(images, ask, hang)
         with self._changed:
-            self._hangs += (hang,)
+            self._let_all_go(hang)
             for call, index in batch:
                 image = call.images[index]
                 outcome = hang.on if id(image) in given else hang.behind
                 call.enter(index, outcome(image.name))
-            if self._is_stuck():
-                for lane in self._lanes.values():
-                    for call in lane:
-                        self._let_go(call)
-                    lane.clear()
 
         def take_back() -> None:
-            with self._changed:
-                self._hangs = tuple(one for one in self._hangs if one is not hang)
+            self._forget(hang)
             if forgive:
                 forgive()
 
         return take_back
+
+    def _on_load_hang(self, loading: Future[None], hang: Hang) -> TakeBack:
+        """Let those go that wait for the predictor to be ready."""
+        with self._changed:
+            self._let_all_go(hang)
+            loading.set_result(None)
+        return partial(self._forget, hang)
+
+    def _let_all_go(self, hang: Hang) -> None:
+        """Know of a hang, and answer those whose turn does not come any more."""
+        self._hangs += (hang,)
+        if self._is_stuck():
+            for lane in self._lanes.values():
+                for call in lane:
+                    self._let_go(call)
+                lane.clear()
+
+    def _forget(self, hang: Hang) -> None:
+        with self._changed:
+            self._hangs = tuple(one for one in self._hangs if one is not hang)
+
+    def _load(self, loading: Future[None]) -> None:
+        """Load the predictor on this thread, and tell those who wait for it."""
+        try:
+            with self._watch.over(self.predictor, (), partial(self._on_load_hang, loading)):
+                self.predictor.load()
+        except BaseException as error:  # noqa: BLE001 - it is raised where it is waited for
+            self._end_load(loading, error)
+        else:
+            self._end_load(loading)
+
+    def _end_load(self, loading: Future[None], error: BaseException | None = None) -> None:
+        with self._changed:
+            self._loading = None
+            if loading.done():  # who waited was let go
+                return
+            if error is None:
+                loading.set_result(None)
+            else:
+                loading.set_exception(error)
 
     def _work(self) -> None:
         """Run batches until nothing waits."""

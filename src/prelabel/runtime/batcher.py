@@ -1,6 +1,6 @@
 """A predictor behind a queue: urgent callers first, images of several callers in one batch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol, runtime_checkable
 
 from prelabel.predictors.base import Answer, Predictor
@@ -17,8 +17,8 @@ SOMEBODY = Caller(Priority.BULK)
 class Batcher(Wrapping):
     """A `Predictor` that answers through another one, each caller in its turn.
 
-    All views of one queue (see `at`) share its workers. `load`, `check` and `health` go straight
-    to the predictor: they never stand in the queue.
+    All views of one queue (see `at`) share its workers. `load`, `check` and `health` never stand in
+    the queue.
     """
 
     def __init__(
@@ -50,6 +50,14 @@ class Batcher(Wrapping):
     def hang(self) -> Hang | None:
         """The call from which the predictor does not come back, if there is one."""
         return self._queue.hang
+
+    def load(self) -> None:
+        """Have the predictor ready, or know that it hangs, or that the caller has left.
+
+        Raises:
+            OperatorError: It cannot be loaded.
+        """
+        self._queue.load(self._caller)
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One entry per image, in order; never raises for an image.
@@ -91,6 +99,11 @@ def waiting(predictor: Predictor) -> Waiting | None:
 def hang(predictor: Predictor) -> Hang | None:
     """The call from which a predictor does not come back, if there is one; never waits."""
     return predictor.hang() if isinstance(predictor, Queued) else None
+
+
+def first_hang(predictors: Iterable[Predictor]) -> Hang | None:
+    """The call from which one of several predictors does not come back, if any; never waits."""
+    return next((found for one in predictors if (found := hang(one))), None)
 
 
 def apart(predictor: Predictor) -> Predictor:

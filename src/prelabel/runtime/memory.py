@@ -13,6 +13,7 @@ from threading import Condition, Lock, Thread
 import structlog
 
 from prelabel.errors import StoreUnavailable
+from prelabel.runtime.outage import Outage
 from prelabel.store.finding_bytes import Break, Finding
 from prelabel.store.findings import Findings
 from prelabel.types import Detections, Poses
@@ -88,8 +89,9 @@ class Memory:
         self._one_writes = Lock()
         self._writer: Thread | None = None
         self._changed = Condition()
-        self._reading = _Outage("reading")
-        self._writing = _Outage("writing")
+        says = ("prediction store away", "prediction store back")
+        self._reading = Outage(*says, while_="reading")
+        self._writing = Outage(*says, while_="writing")
 
     def counts(self) -> MemoryCounts:
         """How it is used."""
@@ -106,7 +108,7 @@ class Memory:
                 if key in pending
             }
         missing = [key for key in keys if key not in known]
-        if not missing or self._reading.is_on:
+        if not missing or self._reading.was_on_within(_AWAY_S):
             return known
         try:
             found = self._findings.read(missing)
@@ -267,35 +269,6 @@ class Memory:
                 self._take_out(next(iter(self._waiting)))
                 self._count(dropped=1)
             self._changed.notify_all()
-
-
-class _Outage:
-    """Says once that the store is away, and once that it is back; it is left alone meanwhile."""
-
-    def __init__(self, what: str) -> None:
-        self._what = what
-        self._lock = Lock()
-        self._until: float | None = None
-
-    @property
-    def is_on(self) -> bool:
-        """Whether the store is left alone just now."""
-        until = self._until
-        return until is not None and time.monotonic() < until
-
-    def begins(self, error: StoreUnavailable) -> None:
-        """It does not answer."""
-        with self._lock:
-            if self._until is None:
-                log.warning("prediction store away", while_=self._what, reason=str(error))
-            self._until = time.monotonic() + _AWAY_S
-
-    def ends(self) -> None:
-        """It has answered."""
-        if self._until is not None:
-            with self._lock:
-                self._until = None
-            log.info("prediction store back", while_=self._what)
 
 
 def _size(finding: Finding) -> int:

@@ -64,7 +64,8 @@ class OfPredictors:
         )
         hangs = GaugeMetricFamily(
             "prelabel_model_hangs",
-            "Whether a model has been on one batch for over MODEL_HANG_SECONDS, by what it finds.",
+            "Whether a model does not come back, by what it finds: MODEL_HANG_SECONDS, "
+            "MODEL_LOAD_HANG_SECONDS.",
             labels=("finds",),
         )
         for finds, predictor in self.predictors.items():

@@ -95,9 +95,15 @@ class Learning:
         named = project.get("id") if isinstance(project, dict) else project
         return await self.event(request.event, named if isinstance(named, int | str) else None)
 
-    async def train(self, request: TrainRequest) -> Answer:
-        """Start a training, on the tasks in the request if it has some."""
-        if request.tasks is not None:
+    async def train(self, request: TrainRequest, *, is_read: bool = True) -> Answer:
+        """Start a training, on the tasks in the request if it has some.
+
+        Args:
+            request: What is asked.
+            is_read: Whether somebody reads the answer. Else a training says where everybody sees
+                it that there is too little to learn.
+        """
+        if request.tasks is not None and is_read:
             drawn = drawn_regions(request.tasks)
             if drawn < self.min_samples:
                 return insufficient(drawn, self.min_samples)

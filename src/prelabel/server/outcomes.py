@@ -1,5 +1,6 @@
 """Outcomes of tasks: those of tasks that were not begun, and how all are told."""
 
+from asyncio import Future
 from collections.abc import Sequence
 from typing import Any
 
@@ -43,6 +44,12 @@ def log_failures(outcomes: Sequence[Outcome]) -> None:
     for kind, failures in reasons.items():
         first = str(failures[0])
         log.warning("tasks without prediction", kind=kind, tasks=len(failures), first=first)
+
+
+def log_crash(running: "Future[None]") -> None:
+    """A defect of ours must not cost the tasks that are done, but must be seen."""
+    if not running.cancelled() and running.exception() is not None:
+        log.error("predict crashed", exc_info=running.exception())
 
 
 def no_room(task: Task) -> NotReached:

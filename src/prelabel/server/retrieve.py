@@ -10,8 +10,10 @@ from threading import Lock
 
 from prelabel.errors import PrelabelError
 from prelabel.jobs.retrieves import Answered, Scope, goes_on, in_work
+from prelabel.labelstudio.messages import PredictRequest, project_number
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.plan import Plan
 from prelabel.server.backfilling import Backfilling
 from prelabel.store.ledger import Seen
 
@@ -23,7 +25,12 @@ class Retrieve:
         backfilling: Where it is written down.
         scope: Who asks; None where the request is not one that Label Studio stores.
         tasks: What is asked for.
+
+    Attributes:
+        brings: Once it has ended with `gone`: whether a job brings what was found.
     """
+
+    brings = False
 
     def __init__(
         self, backfilling: Backfilling, scope: Scope | None, tasks: Sequence[Task]
@@ -82,6 +89,7 @@ class Retrieve:
             await self._give(there, scope, number, found)
         elif gone:
             await there.ask(lambda: there.retrieves.abandon(scope, found))
+            self.brings = bool(await there.ask(lambda: there.retrieves.brings(scope.project)))
         elif found:
             answered = await there.ask(lambda: there.retrieves.end(scope, found))
             for task, outcome in found:
@@ -117,6 +125,14 @@ class Retrieve:
                 given = await there.ask(lambda: there.retrieves.give(scope, number))
                 if given is False:
                     self._known[number] = in_work(task)
+
+
+def scope_of(request: PredictRequest, plan: Plan) -> Scope | None:
+    """Who asks, where it is Label Studio, which stores what it is answered; else None."""
+    number, created = project_number(request.project), request.project_created
+    if number is None or created is None or request.context or not plan.steps:
+        return None
+    return Scope(number, created, plan.model_version)
 
 
 class _Late:

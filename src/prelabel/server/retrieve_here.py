@@ -23,7 +23,12 @@ class RetrieveHere:
         under_way: What other requests of this process have in work.
         scope: Who asks; None where the request is not one that Label Studio stores.
         tasks: What is asked for.
+
+    Attributes:
+        brings: False: no job brings what is not answered.
     """
+
+    brings = False
 
     def __init__(self, under_way: UnderWay, scope: Scope | None, tasks: Sequence[Task]) -> None:
         self._under_way = under_way

@@ -10,16 +10,13 @@ from pydantic_core import to_json
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio import messages
 from prelabel.plan import NO_PREDICTOR, Plan
-from prelabel.server import answers, metrics, status
+from prelabel.server import answers, gaps, metrics, status
 from prelabel.server.foreign import refuse_foreign_pages
 from prelabel.server.introduction import Introduction
 from prelabel.server.learning import no_such_job, taken
 from prelabel.server.page import document
 from prelabel.server.problems import MEDIA_TYPE, request_id_of
 from prelabel.server.service import Service
-
-LABEL_STUDIO = "heartex/"
-"""How the User-Agent of Label Studio begins."""
 
 OFF = taken("The sequence learner is off (SEQUENCE_LEARNING_ENABLED): nothing is trained.")
 
@@ -87,10 +84,15 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
     )
     async def predict(request: Request) -> Response:
         """Predict tasks: one entry per task, in order; `[]` for a task that failed."""
-        with service.admission.enter(_size(request), asks_again=_asks_again(request)) as stay:
+        # Label Studio gives a click up over an error but never over `[]`.
+        with service.admission.enter(_size(request), asks_again=_is_label_studio(request)) as stay:
             message = messages.PredictRequest.read(await request.body())
             results = await service.predict(
-                message, request_id_of(request), request.is_disconnected, stay
+                message,
+                request_id_of(request),
+                request.is_disconnected,
+                stay,
+                takes_gaps=gaps.are_taken(_user_agent(request)),
             )
         return _json({"results": results})
 
@@ -170,7 +172,9 @@ def _add_events(router: APIRouter, service: Service) -> None:
         """Start a training, on the tasks in the body or on those in Label Studio."""
         message = messages.TrainRequest.read(await request.body())
         service.metrics.received("TRAIN")
-        return _json(await learning.train(message) if learning else OFF, 201)
+        # Label Studio before 1.12 sends its tasks here, and shows nobody what comes back.
+        is_read = not _is_label_studio(request)
+        return _json(await learning.train(message, is_read=is_read) if learning else OFF, 201)
 
 
 def _add_job_status(router: APIRouter, service: Service) -> None:
@@ -297,9 +301,12 @@ def _size(request: Request) -> int:
     return int(length) if length.isascii() and length.isdigit() else 0
 
 
-def _asks_again(request: Request) -> bool:
-    """Whether this is Label Studio, which gives a click up over an error but never over `[]`."""
-    return request.headers.get("user-agent", "").startswith(LABEL_STUDIO)
+def _is_label_studio(request: Request) -> bool:
+    return _user_agent(request).startswith(gaps.LABEL_STUDIO)
+
+
+def _user_agent(request: Request) -> str:
+    return request.headers.get("user-agent", "")
 
 
 def _json(content: Any, status_code: int = 200) -> Response:

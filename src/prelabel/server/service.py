@@ -16,28 +16,36 @@ from prelabel import __version__
 from prelabel.errors import OperatorError
 from prelabel.gathering import Access, Studio, not_reached
 from prelabel.jobs.retrieves import Scope
-from prelabel.labelstudio.messages import PredictRequest, SetupRequest, project_number
+from prelabel.labelstudio.messages import PredictRequest, SetupRequest
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
 from prelabel.pipeline import Outcome, predict_tasks
 from prelabel.plan import Plan, Predictors, make_plan
 from prelabel.predictors.base import Predictor
-from prelabel.runtime.batcher import hang
+from prelabel.runtime.batcher import first_hang
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.deadline import Deadline
 from prelabel.runtime.hanging import Hang
 from prelabel.server.admission import Admission, Stay
 from prelabel.server.afterwards import Afterwards
 from prelabel.server.backfilling import Backfilling
+from prelabel.server.gaps import has_gaps, without_gaps
 from prelabel.server.gauges import OfAdmission, OfPredictors, OfRecords, OfState
 from prelabel.server.introduction import Introduction, believed_origin
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
-from prelabel.server.outcomes import entry, log_failures, model_not_ready, no_room, nothing_found
+from prelabel.server.outcomes import (
+    entry,
+    log_crash,
+    log_failures,
+    model_not_ready,
+    no_room,
+    nothing_found,
+)
 from prelabel.server.projects import Project, Projects, kind_of
 from prelabel.server.records import Recorded, Records
-from prelabel.server.retrieve import Retrieve
+from prelabel.server.retrieve import Retrieve, scope_of
 from prelabel.server.retrieve_here import LOOK_FOR_CALLER_S, RetrieveHere
 from prelabel.server.under_way import UnderWay
 
@@ -148,6 +156,8 @@ class Service:
         request_id: str,
         is_gone: Callable[[], Awaitable[bool]],
         stay: Stay,
+        *,
+        takes_gaps: bool = True,
     ) -> list[Any]:
         """Answer a predict request in time: one entry per task, in order.
 
@@ -159,6 +169,7 @@ class Service:
             request_id: For the records of failures.
             is_gone: Whether the caller has hung up; nothing is then worked on any more.
             stay: The room that `admission` gave the request.
+            takes_gaps: Whether the caller takes `[]` for a task; else see `without_gaps`.
 
         Raises:
             Overloaded: There is no room for its tasks.
@@ -167,10 +178,12 @@ class Service:
         asked = self._understand(request)
         self.metrics.asked(len(asked.tasks))
         # Others than Label Studio store nothing: what they are answered is not looked for there.
-        scope = _scope(request, asked) if stay.asks_again else None
+        scope = scope_of(request, asked.plan) if stay.asks_again else None
         with closing(self._retrieve(scope, asked.tasks)) as retrieve:
             found = await self._found(retrieve, asked, deadline, is_gone, stay)
-            outcomes = await retrieve.end(found, gone=bool(found) and await is_gone())
+            is_lost = not takes_gaps and not asked.interactive and has_gaps(found, asked.tasks)
+            gone = bool(found) and (is_lost or await is_gone())
+            outcomes = await retrieve.end(found, gone=gone)
         if found and (afterwards := self._goes_on(asked, stay)):
             afterwards.go_on(asked.project.key, found, asked.plan, self._access(asked))
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
@@ -178,7 +191,8 @@ class Service:
             self.metrics.predicted(kind_of(outcome), outcome)
         log_failures(outcomes)
         instead = [] if not asked.interactive else nothing_found(asked.plan.model_version)
-        return [entry(outcome, instead) for outcome in outcomes]
+        entries = [entry(outcome, instead) for outcome in outcomes]
+        return entries if takes_gaps else without_gaps(entries, brought=retrieve.brings)
 
     def begin(self) -> None:
         """Read what was learnt before, so that the first answer knows it, and go on with jobs."""
@@ -267,7 +281,7 @@ class Service:
     @property
     def _hang(self) -> Hang | None:
         """The call from which a model does not come back, if there is one; never waits."""
-        return next((found for one in self.predictors.values() if (found := hang(one))), None)
+        return first_hang(self.predictors.values())
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
@@ -359,7 +373,7 @@ class Service:
             runners = self._single_runners if single else self._runners
             begun = runners.submit(run)
             running = asyncio.wrap_future(begun)
-            running.add_done_callback(_log_crash)
+            running.add_done_callback(log_crash)
             while not running.done() and not caller.has_left:
                 left_s = deadline.remaining_s() + _ANSWER_MARGIN_S
                 await asyncio.wait({running}, timeout=min(left_s, LOOK_FOR_CALLER_S))
@@ -374,14 +388,6 @@ class Service:
         return [done.get(index) or late(task, deadline) for index, task in enumerate(asked.tasks)]
 
 
-def _scope(request: PredictRequest, asked: Asked) -> Scope | None:
-    """Who asks, where it is Label Studio, which stores what it is answered."""
-    number, created = project_number(request.project), request.project_created
-    if number is None or created is None or asked.interactive or not asked.plan.steps:
-        return None
-    return Scope(number, created, asked.plan.model_version)
-
-
 def _check(predictor: Predictor) -> None:
     try:
         predictor.check()
@@ -391,9 +397,3 @@ def _check(predictor: Predictor) -> None:
 
 def _is_loaded(plan: Plan) -> bool:
     return all(step.predictor.health().get("loaded") for step in plan.steps)
-
-
-def _log_crash(running: "asyncio.Future[None]") -> None:
-    """A defect of ours must not cost the tasks that are done, but must be seen."""
-    if not running.cancelled() and running.exception() is not None:
-        log.error("predict crashed", exc_info=running.exception())

@@ -83,6 +83,13 @@ class Settings(BaseSettings):
         description="After so long on one batch a model hangs: `/live` fails, and whoever waits is "
         "let go; 0 for never.",
     )
+    model_load_hang_seconds: float = Field(
+        900.0,
+        ge=0,
+        le=86_400,
+        description="After so long of loading a model, in which not a byte more of weights came, "
+        "it hangs as well; 0 for never.",
+    )
     max_queued_tasks: int = Field(
         20_000, ge=1, description="Tasks that may wait in one process; more are put off."
     )

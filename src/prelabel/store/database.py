@@ -25,6 +25,8 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from prelabel.errors import MissingPackage, SettingsError
+from prelabel.store.sqlite_file import watch_over
+from prelabel.store.text import said
 
 Database: TypeAlias = Engine
 metadata = MetaData()
@@ -61,13 +63,18 @@ def open_database(url: str, folder: Path) -> Engine:
         engine = create_engine(address, **_options(address))
         if engine.dialect.name == "sqlite":
             event.listen(engine, "connect", _prepare_sqlite)
-        _make_tables(engine)
+            watch_over(engine)
+        try:
+            _make_tables(engine)
+        except BaseException:
+            engine.dispose()
+            raise
     except ModuleNotFoundError as error:
         raise MissingPackage(
             str(error.name), "the driver of this database is not installed", _install(address)
         ) from error
     except (ArgumentError, DBAPIError, OSError) as error:
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
+        reason = said(error)
         raise SettingsError(
             "DATABASE_URL" if url else str(folder),
             f"the database cannot be opened ({reason})",

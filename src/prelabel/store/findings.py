@@ -16,6 +16,7 @@ from sqlalchemy import (
     Double,
     Engine,
     Index,
+    Insert,
     Integer,
     LargeBinary,
     Table,
@@ -28,13 +29,15 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import SQLAlchemyError
 
 from prelabel.errors import StoreUnavailable
 from prelabel.store.database import metadata
+from prelabel.store.dialects import insert_into
 from prelabel.store.finding_bytes import Finding, pack, unpack
 from prelabel.store.journal import blocks
+from prelabel.store.sqlite_file import watch_over
+from prelabel.store.text import said
 
 _table = Table(
     "prediction_store",
@@ -195,9 +198,8 @@ class Findings:
             self.forget(chosen)
         return freed
 
-    def _insert(self) -> sqlite.Insert | postgresql.Insert:
-        is_postgresql = self._engine.dialect.name == "postgresql"
-        new = postgresql.insert(_table) if is_postgresql else sqlite.insert(_table)
+    def _insert(self) -> Insert:
+        new = insert_into(self._engine, _table)
         anew = {column.name: column for column in new.excluded if column.name != "key"}
         return new.on_conflict_do_update(index_elements=[_row.key], set_=anew)
 
@@ -218,10 +220,9 @@ def _translated(engine: Engine) -> Iterator[None]:
     try:
         yield
     except SQLAlchemyError as error:
-        reason = (str(getattr(error, "orig", None) or error).strip().splitlines() or ["?"])[0]
         raise StoreUnavailable(
             f"the database {engine.url.render_as_string(hide_password=True)}",
-            f"does not answer the prediction store ({reason})",
+            f"does not answer the prediction store ({said(error)})",
             "Predictions go on without what was found before. Check its server and its disk.",
         ) from error
 
@@ -238,6 +239,8 @@ def _hasty(database: Engine) -> Engine:
         database.url, pool_size=_POOL, pool_timeout=_PATIENCE_S, connect_args=arguments
     )
     event.listen(engine, "connect", _careless if is_sqlite else _impatient)
+    if is_sqlite:
+        watch_over(engine)
     return engine
 
 

@@ -13,7 +13,7 @@ which must agree to a few seconds.
 import time
 import uuid
 import zlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal
@@ -25,7 +25,6 @@ from sqlalchemy import (
     Connection,
     Double,
     Engine,
-    Index,
     Integer,
     LargeBinary,
     Row,
@@ -40,12 +39,12 @@ from sqlalchemy import (
     insert,
     or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from prelabel.store.database import metadata
+from prelabel.store.dialects import one_row_where
 from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
 
@@ -82,15 +81,7 @@ _table = Table(
 _job = _table.c
 _WITHOUT_PAYLOAD = [column for column in _job if column is not _job.payload]
 for _status in ("queued", "running"):
-    _only = text(f"status = '{_status}'")
-    Index(
-        f"jobs_one_{_status}",
-        _job.kind,
-        _job.project,
-        unique=True,
-        sqlite_where=_only,
-        postgresql_where=_only,
-    )
+    one_row_where(f"status = '{_status}'", f"jobs_one_{_status}", _table, "kind", "project")
 
 
 def part_of(project: str, name: str) -> str:
@@ -203,7 +194,13 @@ class Jobs:
             return [row.id for row in connection.execute(_next(kinds, self._clock(), limit))]
 
     def claim(
-        self, owner: str, kinds: Sequence[str], lease_s: float, *, job_id: str | None = None
+        self,
+        owner: str,
+        kinds: Sequence[str],
+        lease_s: float,
+        *,
+        job_id: str | None = None,
+        but: Collection[str] = (),
     ) -> Job | None:
         """Take the job that has been due longest, or one whose worker did not come back.
 
@@ -212,10 +209,11 @@ class Jobs:
             kinds: What the owner can do.
             lease_s: Time after which the owner counts as gone, unless it renews.
             job_id: Take this one, if it may be taken now, and no other.
+            but: Not these.
         """
         while True:
             now = self._clock()
-            wanted = _next(kinds, now)
+            wanted = _next(kinds, now).where(_job.id.not_in(but))
             try:
                 with transaction(self._engine) as connection:
                     found = connection.execute(

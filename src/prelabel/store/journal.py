@@ -11,13 +11,14 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from enum import StrEnum
-from typing import TypeVar
+from typing import Self, TypeVar
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
     ColumnElement,
+    Connection,
     Double,
     Engine,
     ForeignKey,
@@ -33,9 +34,11 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    tuple_,
     update,
 )
 
+from prelabel.errors import PrelabelError
 from prelabel.store.database import metadata
 from prelabel.store.text import storable
 from prelabel.store.transactions import transaction
@@ -74,6 +77,12 @@ STATE_OF_FEW = _task.state.concat("")
 
 SQLite would look up all tasks of a state for each 500 ids otherwise: 100,000 take 4 s then.
 """
+_KEPT_S = 30 * 24 * 3600.0
+"""For so long it is known of older model versions which tasks Label Studio was brought."""
+
+_FORGOTTEN_AT_ONCE = 50_000
+"""Rows; a second's work, for which others wait."""
+
 _Id = TypeVar("_Id")
 _FAST = 1  # zlib; keypoints shrink to an eighth at once, and little more at leisure
 
@@ -132,8 +141,8 @@ class Failed:
 
     Attributes:
         task_id: The task.
-        kind: The class of the error.
-        reason: The error in full.
+        kind: The class of the error, for example "ImageUnreachable".
+        reason: The error in full: what, why and what to do.
         retry: Whether the same may succeed later without anyone acting.
     """
 
@@ -141,6 +150,11 @@ class Failed:
     kind: str
     reason: str
     retry: bool
+
+    @classmethod
+    def by(cls, error: PrelabelError, task_id: int, *, retry: bool) -> Self:
+        """A task that has no prediction because of this error."""
+        return cls(task_id, type(error).__name__, str(error), retry)
 
     def columns(self) -> dict[str, object]:
         """What is written down of it."""
@@ -223,6 +237,19 @@ class Journal:
                 ]
         return found
 
+    def not_pushed(self) -> dict[int, float]:
+        """The tasks that are predicted and not pushed, and when it was, in seconds since 1970."""
+        waits = _task.state.in_((State.PREDICTED, State.SENDING))
+        with transaction(self._engine) as connection:
+            rows = connection.execute(select(_task.task, _task.changed).where(self._mine, waits))
+            return {row.task: row.changed for row in rows}
+
+    def forget(self, task_ids: Sequence[int]) -> None:
+        """Nothing is known of these tasks any more."""
+        with transaction(self._engine) as connection:
+            for ids in blocks(task_ids):
+                connection.execute(delete(tasks).where(self._mine, _task.task.in_(ids)))
+
     def in_doubt(self) -> dict[int, float]:
         """The tasks that were being sent, and when, in seconds since 1970."""
         asked = select(_task.task, _task.changed).where(self._mine, _task.state == State.SENDING)
@@ -287,6 +314,7 @@ class Journal:
         with transaction(self._engine) as connection:
             found = connection.scalar(select(campaigns.c.id).where(same))
             if found is None:
+                _forget_long_pushed(connection, campaign)
                 connection.execute(insert(campaigns).values(**named))
                 found = connection.scalar(select(campaigns.c.id).where(same))
             assert found is not None, "it was just made"
@@ -319,6 +347,22 @@ class Journal:
                 these = update(tasks).where(which, _task.task.in_(ids)).values(**values)
                 changed |= set(connection.scalars(these.returning(_task.task)))
         return changed
+
+
+def _forget_long_pushed(connection: Connection, begins: Campaign) -> None:
+    """Of a project that gets another model version, what older ones brought long ago.
+
+    Label Studio holds it, and each training adds a row for every task otherwise.
+    """
+    of_project = select(campaigns.c.id).where(
+        campaigns.c.url == begins.url,
+        campaigns.c.project == begins.project,
+        campaigns.c.anew_since.is_(None),
+    )
+    long_pushed = and_(_task.state == State.PUSHED, _task.changed < time.time() - _KEPT_S)
+    named = select(_task.campaign, _task.task).where(_task.campaign.in_(of_project), long_pushed)
+    row = tuple_(_task.campaign, _task.task)
+    connection.execute(delete(tasks).where(row.in_(named.limit(_FORGOTTEN_AT_ONCE))))
 
 
 def blocks(ids: Sequence[_Id]) -> list[Sequence[_Id]]:

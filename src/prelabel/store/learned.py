@@ -14,7 +14,6 @@ from sqlalchemy import (
     Connection,
     Double,
     Engine,
-    Index,
     Integer,
     LargeBinary,
     Row,
@@ -23,20 +22,26 @@ from sqlalchemy import (
     Table,
     Text,
     and_,
+    delete,
     func,
     insert,
+    or_,
     select,
-    text,
     update,
 )
 from sqlalchemy.exc import IntegrityError
 
 from prelabel.errors import NoSuchVersion
 from prelabel.store.database import metadata
+from prelabel.store.dialects import one_row_where
 from prelabel.store.transactions import transaction
 
 KEPT = 20
 """How many of its latest versions a project can go back to."""
+
+LISTED = 200
+"""How many of its latest versions a project tells of: where each annotation trains, a year makes
+tens of thousands."""
 
 _table = Table(
     "learned",
@@ -50,13 +55,7 @@ _table = Table(
     Column("active", Boolean, nullable=False),
 )
 _row = _table.c
-Index(
-    "learned_one_active",
-    _row.scope,
-    unique=True,
-    sqlite_where=text("active"),
-    postgresql_where=text("active"),
-)
+one_row_where("active", "learned_one_active", _table, "scope")
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +156,7 @@ class LearnedVersions:
         """
         known = select(func.max(_row.version)).where(_of(scope), _row.digest == digest)
         known = known.where(_row.active) if activate else known
-        last = select(func.coalesce(func.max(_row.version), 0)).where(_of(scope))
+        last = select(func.coalesce(func.max(_row.version), 0)).where(_of_any_address(scope))
         while True:
             try:
                 with transaction(self._engine) as connection:
@@ -167,6 +166,7 @@ class LearnedVersions:
                     version = int(connection.scalars(last).one()) + 1
                     # First, so that what has answered until now can be gone back to.
                     _drop_old_models(connection, scope, version)
+                    _forget_oldest(connection, scope, version)
                     if activate:
                         _retire(connection, scope)
                     connection.execute(
@@ -196,9 +196,15 @@ class LearnedVersions:
             if connection.execute(update(_table).where(this).values(active=True)).rowcount == 0:
                 raise _no_such(scope, version)
 
-    def history(self, scope: Scope) -> list[LearnedVersion]:
-        """All versions of a project, newest first."""
-        return self._read(_of(scope))
+    def history(self, scope: Scope, most: int = LISTED) -> list[LearnedVersion]:
+        """The latest versions of a project and the one that answers, newest first.
+
+        Args:
+            scope: The project.
+            most: How many.
+        """
+        last = select(func.max(_row.version)).where(_of(scope)).scalar_subquery()
+        return self._read(and_(_of(scope), or_(_row.version > last - most, _row.active)))
 
     def show(self, scope: Scope, version: int) -> LearnedVersion:
         """One version of a project.
@@ -241,6 +247,17 @@ def _of(scope: Scope) -> ColumnElement[bool]:
     return _row.scope == str(scope)
 
 
+def _of_any_address(scope: Scope) -> ColumnElement[bool]:
+    """The same project, also where its Label Studio had another address when it was learnt.
+
+    A number that was given there must not come again: Label Studio would take its predictions of
+    back then for those of the new version, and not ask.
+    """
+    if not scope.created:
+        return _of(scope)
+    return _row.scope.endswith(f"#{scope.project}.{scope.created}", autoescape=True)
+
+
 def _retire(connection: Connection, scope: Scope) -> None:
     connection.execute(update(_table).where(_of(scope), _row.active).values(active=False))
 
@@ -248,6 +265,11 @@ def _retire(connection: Connection, scope: Scope) -> None:
 def _drop_old_models(connection: Connection, scope: Scope, newest: int) -> None:
     old = and_(_of(scope), _row.version <= newest - KEPT, _row.model.is_not(None))
     connection.execute(update(_table).where(old, ~_row.active).values(model=None))
+
+
+def _forget_oldest(connection: Connection, scope: Scope, newest: int) -> None:
+    old = and_(_of(scope), _row.version <= newest - LISTED, ~_row.active)
+    connection.execute(delete(_table).where(old))
 
 
 def _no_such(scope: Scope, version: int) -> NoSuchVersion:

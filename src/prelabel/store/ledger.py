@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from enum import Enum
 
 from sqlalchemy import ColumnElement, Engine, and_, bindparam, delete, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 
+from prelabel.store.dialects import insert_into
 from prelabel.store.journal import (
     STATE_OF_FEW,
     Campaign,
@@ -110,7 +110,8 @@ class Ledger(Journal):
                 )
                 new = [self._blank(task, until) for task in ids if task not in known]
                 if new:
-                    added = self._insert().on_conflict_do_nothing().returning(_task.task)
+                    anew = insert_into(self._engine, _tasks).on_conflict_do_nothing()
+                    added = anew.returning(_task.task)
                     mine |= set(connection.scalars(added, new))
         return mine
 
@@ -243,7 +244,7 @@ class Ledger(Journal):
             found = {task for task, state in connection.execute(taken) if state == State.ASKED}
             rows = [self._blank(task, self._clock()) for task in sorted(found)]
             if rows:
-                connection.execute(self._insert().on_conflict_do_nothing(), rows)
+                connection.execute(insert_into(self._engine, _tasks).on_conflict_do_nothing(), rows)
 
     @property
     def _is_due(self) -> ColumnElement[bool]:
@@ -262,10 +263,6 @@ class Ledger(Journal):
         rows = [{"of": one.task_id, "changed": now, **one.columns()} for one in outcomes]
         with transaction(self._engine) as connection:
             connection.execute(these, rows)
-
-    def _insert(self) -> sqlite.Insert | postgresql.Insert:
-        is_postgresql = self._engine.dialect.name == "postgresql"
-        return postgresql.insert(_tasks) if is_postgresql else sqlite.insert(_tasks)
 
 
 def owing(engine: Engine, url: str, project: int) -> list[Campaign]:

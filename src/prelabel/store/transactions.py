@@ -8,6 +8,7 @@ from sqlalchemy.exc import DatabaseError, InterfaceError, InternalError, Operati
 from sqlalchemy.exc import TimeoutError as NoFreeConnection
 
 from prelabel.errors import StoreUnavailable
+from prelabel.store.text import said
 
 
 @contextmanager
@@ -23,10 +24,9 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     except (DatabaseError, InterfaceError, NoFreeConnection) as error:
         if isinstance(error, DatabaseError) and not _is_of_the_database(error):
             raise
-        reason = str(getattr(error, "orig", None) or error).strip().splitlines()[0]
         raise StoreUnavailable(
             f"the database {engine.url.render_as_string(hide_password=True)}",
-            f"does not answer ({reason})",
+            f"does not answer ({said(error)})",
             "Check that its server runs and its disk has room, then try again.",
         ) from error
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from prelabel.batch.report.markup import cell, head, number_cell, table, task_links, text
-from prelabel.batch.summary import Failure, RunSummary
+from prelabel.batch.summary import RunSummary
 from prelabel.batch.words import counted
+from prelabel.store.journal import Failed
 
 MOST_REASONS = 30
 """Reasons that get a row of their own."""
@@ -31,7 +32,7 @@ class Reason:
     task_ids: tuple[int, ...]
 
 
-def reasons(failures: Sequence[Failure]) -> list[Reason]:
+def reasons(failures: Sequence[Failed]) -> list[Reason]:
     """The failures by reason, the most frequent first.
 
     A reason begins with what it is about, which differs from task to task; tasks belong together

@@ -19,8 +19,8 @@ def write_random_model(folder: Path, config: Any) -> None:
         config: A `GroundingDinoConfig` or `MMGroundingDinoConfig`, of any size with room for
             1,100 words.
     """
-    import torch  # noqa: PLC0415 - heavy and optional
-    import transformers  # noqa: PLC0415 - heavy and optional
+    import torch
+    import transformers
 
     transformers.utils.logging.disable_progress_bar()
     torch.manual_seed(0)

@@ -109,7 +109,7 @@ class _Network:
         self._constants: list[Any] = []
         self._random = np.random.default_rng(0)
         try:
-            import onnx  # noqa: PLC0415 - needed for this only
+            import onnx
         except ImportError as error:
             raise MissingPackage("onnx", "it is not installed", "Run pip install onnx.") from error
         self._onnx = onnx
