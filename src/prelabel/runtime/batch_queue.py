@@ -234,9 +234,10 @@ class BatchQueue:
                 call.enter(index, outcome(image.name))
 
         def take_back() -> None:
-            self._forget(hang)
+            # First: once it is known to be back, somebody may end this process.
             if forgive:
                 forgive()
+            self._forget(hang)
 
         return take_back
 
