@@ -14,6 +14,7 @@ import pytest
 from tests.jobs.backfilling import StudioWithBirthday
 from tests.jobs.test_backfill_killed import over_http
 from tests.server.test_prediction_store import picture
+from tests.services import stranger
 
 from .conftest import CONFIG, LEGACY, PROJECT
 
@@ -79,26 +80,20 @@ def fake():
 @pytest.fixture
 def package(tmp_path):
     """A folder with a model that waits at pipes until somebody writes into them."""
-    about = tmp_path / "package" / "tar-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about.parent / "tar.py").write_text(MODULE)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tar\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[prelabel.predictors]\ntar = tar:build\n")
-    return about.parent
+    return tmp_path / "package"
 
 
 @pytest.fixture
 def command(tmp_path, package, fake):
     """Begins a run; ends it in the end."""
+    chosen = stranger.install(package, "tar", MODULE)
     with over_http(fake) as studio_url:
 
         @contextmanager
         def begun(*words, **settings):
             environment = {
                 **os.environ,
-                "PYTHONPATH": str(package),
-                "BOXES_PREDICTOR": "tar",
-                "POSES_PREDICTOR": "embedded-pose",
+                **chosen,
                 "DATA_DIR": str(tmp_path / "data"),
                 "SEQUENCE_LEARNING_ENABLED": "false",
                 "PREDICTION_STORE_MB": "16",

@@ -60,7 +60,7 @@ def test_whatever_a_gateway_breaks_each_task_has_one_prediction_in_the_end(
             max_retries=8,
             max_backoff_delay=2.0,
         )
-        with batch_run(settings, backend=None, dry_run=False) as ready:
+        with batch_run(settings, backend=None, anew=False, dry_run=False) as ready:
             options = Options(manners=replace(ready.manners, chunk=CHUNK))
             summary = run(ready.parts, options, Event())
     print(f"seed {seed}: {dict(proxy.met)}; {summary.counts}; {summary.seconds} s")  # noqa: T201 - to go by

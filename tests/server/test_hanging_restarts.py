@@ -15,6 +15,7 @@ import pytest
 from tests.batch.conftest import LEGACY, PROJECT
 from tests.jobs.backfilling import CONFIG, CREATED, StudioWithBirthday, late
 from tests.jobs.test_backfill_killed import over_http
+from tests.services import stranger
 
 from prelabel.jobs.retrieves import Retrieves, Scope
 from prelabel.launch.processes import Child, free_port
@@ -81,15 +82,8 @@ def fake():
 @pytest.fixture
 def settings(tmp_path):
     """What a server with that model is given."""
-    about = tmp_path / "package" / "tar-1.0.dist-info"
-    about.mkdir(parents=True)
-    (about.parent / "tar.py").write_text(MODULE)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: tar\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[prelabel.predictors]\ntar = tar:build\n")
     return {
-        "PYTHONPATH": str(about.parent),
-        "BOXES_PREDICTOR": "tar",
-        "POSES_PREDICTOR": "embedded-pose",
+        **stranger.install(tmp_path / "package", "tar", MODULE),
         "DATA_DIR": str(tmp_path / "data"),
         "PREDICTION_STORE_MB": "16",
         "SEQUENCE_LEARNING_ENABLED": "false",

@@ -14,6 +14,7 @@ import httpx2
 import numpy as np
 import pytest
 from fastapi.testclient import TestClient
+from tests.services import stranger
 
 from prelabel.assembly import parts, server
 from prelabel.assembly.remembering import memory, remembering
@@ -83,19 +84,11 @@ class Site:
     def __init__(self, folder, seconds, deadline_s):
         self.folder = folder
         self.port = free_port()
-        package = folder / "package" / "noting-1.0.dist-info"
-        package.mkdir(parents=True)
-        (package.parent / "noting.py").write_text(MODULE)
-        (package / "METADATA").write_text("Metadata-Version: 2.1\nName: noting\nVersion: 1.0\n")
-        entry = "[prelabel.predictors]\nnoting = noting:build\n"
-        (package / "entry_points.txt").write_text(entry)
         (folder / "seen").touch()
         self.environment = {
-            "PYTHONPATH": str(package.parent),
+            **stranger.install(folder / "package", "noting", MODULE),
             "NOTING_S": str(seconds),
             "NOTING_FILE": str(folder / "seen"),
-            "BOXES_PREDICTOR": "noting",
-            "POSES_PREDICTOR": "embedded-pose",
             "DATA_DIR": str(folder / "data"),
             "PREDICT_DEADLINE_SECONDS": str(deadline_s),
             "PREDICTION_STORE_MB": "16",

@@ -1,5 +1,7 @@
 """A stranger's package with a predictor that takes its time, for servers in processes of theirs."""
 
+from tests.services import stranger
+
 _MODULE = """
 import os
 import time
@@ -39,10 +41,4 @@ def install(folder, seconds):
         folder: Where to.
         seconds: How long it takes for an image.
     """
-    about = folder / "sleepy-1.0.dist-info"
-    about.mkdir()
-    (folder / "sleepy.py").write_text(_MODULE)
-    (about / "METADATA").write_text("Metadata-Version: 2.1\nName: sleepy\nVersion: 1.0\n")
-    (about / "entry_points.txt").write_text("[prelabel.predictors]\nsleepy = sleepy:build\n")
-    chosen = {"BOXES_PREDICTOR": "sleepy", "POSES_PREDICTOR": "embedded-pose"}
-    return {"PYTHONPATH": str(folder), "SLEEPY_S": str(seconds), **chosen}
+    return {**stranger.install(folder, "sleepy", _MODULE), "SLEEPY_S": str(seconds)}

@@ -24,7 +24,9 @@ from prelabel.assembly.parts import (
 from prelabel.assembly.remembering import memory, remembering
 from prelabel.assembly.watching import watch_over_models
 from prelabel.batch.backend import Backend
+from prelabel.batch.leftovers import forget_lost_tasks
 from prelabel.batch.local import local, until_it_hangs
+from prelabel.batch.outdated import outdated
 from prelabel.batch.packing import Squeeze, first_picture
 from prelabel.batch.predicting import Predict
 from prelabel.batch.preflight import check_loaded, check_writing, prepare
@@ -88,12 +90,15 @@ class Assembled:
 
 
 @contextmanager
-def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iterator[Assembled]:
+def batch_run(
+    settings: Settings, *, backend: str | None, anew: bool, dry_run: bool
+) -> Iterator[Assembled]:
     """Check all that a run needs, and hold its project until it is over.
 
     Args:
         settings: All settings.
         backend: Address of a prelabel server that predicts; None for this process.
+        anew: Whether predictions that are there are made anew.
         dry_run: Whether nothing will be pushed.
 
     Raises:
@@ -131,22 +136,18 @@ def batch_run(settings: Settings, *, backend: str | None, dry_run: bool) -> Iter
             way = _here(settings, project, shared, access, opened, watch, stack)
         else:
             way = _elsewhere(settings, project, clock, shared, access, backend, stack)
+        campaign = Campaign(studio.url, project_id, str(created_s(project)), way.version)
+        target, journal = Target(studio, project_id, way.version), Journal(opened, campaign)
         if not dry_run:
             check_writing(studio, project_id, manners)
-        campaign = Campaign(studio.url, project_id, str(created_s(project)), way.version)
-        parts = Parts(
-            target=Target(studio, project_id, way.version),
-            title=str(project.get("title")),
-            predict=way.predict,
-            journal=Journal(opened, campaign),
-            clock=clock,
-            warnings=way.warnings,
-            ended=ending.ends_with,
-        )
+            forget_lost_tasks(target, journal)
+        config = parse(project["label_config"])
+        old = () if anew else outdated(target, config)
+        title, told = str(project.get("title")), (*way.warnings, *old)
         yield Assembled(
-            parts,
+            Parts(target, title, way.predict, journal, clock, told, ending.ends_with),
             manners,
-            parse(project["label_config"]),
+            config,
             lambda uri, task_id: shared.images.load(access.reference(uri, task_id)),
             settings.data_folder / "reports",
         )

@@ -124,12 +124,8 @@ def _run(
     report: Path | None,
     quiet: bool,
 ) -> "tuple[RunSummary, Path | None]":
-    from dataclasses import replace
-
     from prelabel.assembly.run import batch_run
     from prelabel.batch.interrupt import interruptible
-    from prelabel.batch.leftovers import forget_lost_tasks
-    from prelabel.batch.outdated import outdated
     from prelabel.batch.progress import ProgressLine
     from prelabel.batch.run import Options
     from prelabel.batch.run import run as go
@@ -138,20 +134,14 @@ def _run(
     configure("ERROR" if quiet else settings.log_level, settings.log_format)
     with (
         interruptible() as interrupt,
-        batch_run(settings, backend=backend, dry_run=dry_run) as ready,
+        batch_run(settings, backend=backend, anew=selection.anew, dry_run=dry_run) as ready,
     ):
         options = Options(selection, ready.manners, max_failures, dry_run)
-        parts = ready.parts
-        if not dry_run:
-            forget_lost_tasks(parts.target, parts.journal)
-        if not selection.anew:
-            told = (*parts.warnings, *outdated(parts.target, ready.config))
-            parts = replace(parts, warnings=told)
         if quiet:
-            summary = go(parts, options, interrupt)
+            summary = go(ready.parts, options, interrupt)
         else:
             with ProgressLine() as line:
-                summary = go(parts, options, interrupt, line)
+                summary = go(ready.parts, options, interrupt, line)
         try:
             return summary, ready.write_report(summary, report)
         except OSError as error:  # the predictions are pushed all the same
