@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from threading import Lock
-from time import perf_counter, sleep
+from time import perf_counter, process_time, sleep
 from typing import Any
 
 import numpy as np
@@ -63,7 +63,7 @@ def pose(
     photo = np.random.default_rng(0).integers(0, 256, (*IMAGE_HW, 3), np.uint8)
     print(_method(runs, device, busy=busy))
     print(f"{'models':<12} {'people':>6} {'way':<24} {'median ms':>9} {'slowest':>8}", end="")
-    print(f" {'against rtmlib':>14} {'in the models':>13}")
+    print(f" {'against rtmlib':>14} {'in the models':>13} {'of CPU time':>11}")
     with tempfile.TemporaryDirectory() as folder, _one_core_taken(busy):
         for name in models or MODELS:
             ways = list(_ways(name, Path(folder), device))
@@ -73,33 +73,49 @@ def pose(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way to look at an image, and how many seconds of it the models have taken so far."""
+    """One way to look at an image, and what sees its models run."""
 
     name: str
     look: Callable[[UInt8Array, Float32Array], None]
-    seconds_in_models: Callable[[], float]
+    stopwatch: "_Stopwatch"
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What one look at an image took, and the models' shares of its time and of its CPU time."""
+
+    seconds: float
+    share: float
+    cpu_share: float
 
 
 class _Stopwatch:
-    """Adds up the time in which at least one model runs."""
+    """Adds up the time in which at least one model runs.
+
+    Attributes:
+        clock_s: Seconds by the clock.
+        cpu_s: Seconds of CPU that all threads of this process took in that time.
+    """
 
     def __init__(self) -> None:
-        self.seconds = 0.0
+        self.clock_s = 0.0
+        self.cpu_s = 0.0
         self._running = 0
-        self._started = 0.0
         self._turn = Lock()
 
     def __enter__(self) -> None:
         with self._turn:
             if not self._running:
-                self._started = perf_counter()
+                self.clock_s -= perf_counter()
+                self.cpu_s -= process_time()
             self._running += 1
 
     def __exit__(self, *_: object) -> None:
         with self._turn:
             self._running -= 1
             if not self._running:
-                self.seconds += perf_counter() - self._started
+                self.clock_s += perf_counter()
+                self.cpu_s += process_time()
 
 
 class _TimedSession:
@@ -186,7 +202,7 @@ def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
         people = People(boxes_xyxy, np.ones(len(boxes_xyxy), np.float32))
         estimator.poses_of([image], [people], min_score=0.3)
 
-    return _Way(name, look, lambda: stopwatch.seconds)
+    return _Way(name, look, stopwatch)
 
 
 def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
@@ -213,7 +229,7 @@ def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
             for bins in pose.run(planes([crop], IMAGENET_RGB, swap=False)):
                 bins.argmax(-1)
 
-    return _Way("models and pixels alone", look, lambda: stopwatch.seconds)
+    return _Way("models and pixels alone", look, stopwatch)
 
 
 def _rtmlib(files: WholeBodyModels, device: str) -> _Way:
@@ -240,7 +256,7 @@ def _rtmlib(files: WholeBodyModels, device: str) -> _Way:
         detector(pixels_bgr)
         pose(pixels_bgr, boxes_xyxy)
 
-    return _Way("rtmlib in a loop", look, lambda: stopwatch.seconds)
+    return _Way("rtmlib in a loop", look, stopwatch)
 
 
 def _boxes(count: int) -> Float32Array:
@@ -254,26 +270,39 @@ def _boxes(count: int) -> Float32Array:
 def _print_rows(
     start: str, ways: list[_Way], photo: UInt8Array, boxes: Float32Array, runs: int
 ) -> None:
-    """Time the ways in turn, so that what else the machine does meets all of them alike."""
+    """Time the ways in turn, so that what else the machine does meets all of them alike.
+
+    Then each by itself, image after image, for its models' shares.
+    """
     seconds: list[list[float]] = [[] for _ in ways]
-    shares: list[list[float]] = [[] for _ in ways]
     for turn in range(runs + 1):
-        for number, way in enumerate(ways):
+        for way, took in zip(ways, seconds, strict=True):
             sleep(PAUSE_S)
-            before, started = way.seconds_in_models(), perf_counter()
-            way.look(photo, boxes)
-            took = perf_counter() - started
+            look = _timed(way, photo, boxes)
             if turn > 0:  # the first turn warms up
-                seconds[number].append(took)
-                shares[number].append((way.seconds_in_models() - before) / took)
-    first = median(seconds[0])
-    for way, took_all, share in zip(ways, seconds, shares, strict=True):
-        took = median(took_all)
+                took.append(look.seconds)
+    first_s = median(seconds[0])
+    for way, took in zip(ways, seconds, strict=True):
+        looks = [_timed(way, photo, boxes) for _ in range(runs + 1)][1:]
         print(
-            f"{start} {way.name:<24} {took * 1e3:>9.0f} {max(took_all) * 1e3:>8.0f} "
-            f"{first / took:>13.2f}x {median(share):>13.1%}",
+            f"{start} {way.name:<24} {median(took) * 1e3:>9.0f} {max(took) * 1e3:>8.0f} "
+            f"{first_s / median(took):>13.2f}x {median(look.share for look in looks):>13.1%} "
+            f"{median(look.cpu_share for look in looks):>11.1%}",
             flush=True,
         )
+
+
+def _timed(way: _Way, photo: UInt8Array, boxes: Float32Array) -> _Look:
+    watch = way.stopwatch
+    models_s, models_cpu_s = watch.clock_s, watch.cpu_s
+    cpu_started, started = process_time(), perf_counter()
+    way.look(photo, boxes)
+    took_s, took_cpu_s = perf_counter() - started, process_time() - cpu_started
+    share, cpu_share = (
+        (watch.clock_s - models_s) / took_s,
+        (watch.cpu_s - models_cpu_s) / took_cpu_s,
+    )
+    return _Look(took_s, share, cpu_share)
 
 
 @contextmanager
@@ -303,5 +332,7 @@ Python {platform.python_version()}, {versions}. Device: {device}.
 Image: noise of {width} x {height}. Persons: boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
 for every way. Embedded: real weights. Balanced, lightweight: rtmlib's architectures with random
 weights. Rows of one block take turns, {PAUSE_S} s apart: one run each to warm up, {runs} timed.
-In the models: share of the time in which at least one model ran.
+In the models: the share of the time in which at least one model ran; of CPU time: of what all
+threads together took, which neighbours and the number of threads hardly change. Both of {runs} more
+images, one after another, of each way by itself.
 """
