@@ -1,7 +1,7 @@
 """Array functions on boxes: pixels in, pixels out, nothing else."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from prelabel.types import Float32Array
 
@@ -10,6 +10,31 @@ def clip_boxes(boxes_xyxy: Float32Array, image_hw: tuple[int, int]) -> Float32Ar
     """Boxes (N, 4) cut to an image of `image_hw` (height, width) pixels; sides may become 0."""
     height, width = image_hw
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
+
+
+def around_turned(boxes_xyxy: Float32Array, turns: ArrayLike) -> Float32Array:
+    """Upright boxes (N, 4) around boxes that are turned by degrees (N,) about their centres."""
+    angles = np.deg2rad(np.asarray(turns, np.float64).reshape(-1, 1))
+    centres = (boxes_xyxy[:, :2] + boxes_xyxy[:, 2:]) / 2
+    halves = (boxes_xyxy[:, 2:] - boxes_xyxy[:, :2]) / 2
+    reach = np.abs(np.cos(angles)) * halves + np.abs(np.sin(angles)) * halves[:, ::-1]
+    around = np.concatenate([centres - reach, centres + reach], 1)
+    return np.where(angles == 0, boxes_xyxy, around).astype(np.float32)
+
+
+def within_image(
+    boxes_xyxy: Float32Array, turns: ArrayLike, image_hw: tuple[int, int]
+) -> tuple[Float32Array, Float32Array]:
+    """Boxes (N, 4) that are turned by degrees (N,), as they belong into an image.
+
+    Returns:
+        (N, 4) upright ones cut to the image, turned ones as they are, since a cut would move
+        their edges inside the image too; and (N, 2) width and height of what of each, or of the
+        upright box around it, lies inside.
+    """
+    visible = clip_boxes(around_turned(boxes_xyxy, turns), image_hw)
+    upright = np.asarray(turns, np.float64).reshape(-1, 1) == 0
+    return np.where(upright, visible, boxes_xyxy), visible[:, 2:] - visible[:, :2]
 
 
 def box_areas(boxes_xyxy: Float32Array) -> Float32Array:

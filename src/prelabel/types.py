@@ -136,6 +136,9 @@ class Detections:
         sources: Who found each of N, where that differs; empty where `source` found all.
         attributes: What people chose for each of N, by the name of the choices' control; empty
             where nobody chose anything.
+        turns: Degrees clockwise by which each of N is turned about its centre; empty where all
+            are upright. The box of a turned one is as if it were turned back, and may reach over
+            the image's edges.
     """
 
     boxes_xyxy: Float32Array
@@ -145,11 +148,13 @@ class Detections:
     source: str
     sources: tuple[str, ...] = ()
     attributes: tuple[Attributes, ...] = ()
+    turns: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         count = len(self.labels)
         require_count("sources", self.sources, count)
         require_count("attributes", self.attributes, count)
+        require_count("turns", self.turns, count)
         require_shape("boxes_xyxy", self.boxes_xyxy, (count, 4), np.float32)
         require_shape("scores", self.scores, (count,), np.float32)
         if len(self.body_parts) != count:
@@ -174,11 +179,16 @@ class Detections:
             self.source,
             tuple(self.sources[row] for row in rows if self.sources),
             tuple(self.attributes[row] for row in rows if self.attributes),
+            tuple(self.turns[row] for row in rows if self.turns),
         )
 
     def source_of(self, row: int) -> str:
         """Who found one box."""
         return self.sources[row] if self.sources else self.source
+
+    def turn_of(self, row: int) -> float:
+        """By how many degrees one box is turned clockwise about its centre."""
+        return self.turns[row] if self.turns else 0.0
 
     @classmethod
     def none(cls, source: str) -> Detections:
@@ -260,11 +270,13 @@ class Mark:
         control: The control it was drawn with; objects of two controls are never the same object.
         label: What it was called.
         box_xyxy: (4,) float32, pixels, x2 > x1 and y2 > y1; of a lone point the box that it
-            counts as, of a person without a box the one around the keypoints.
+            counts as, of a person without a box the one around the keypoints, of a turned box
+            that one turned back about its centre.
         attributes: What was chosen for it, by the name of the choices' control.
         points_xy: (K, 2) float32, pixels; K = 0 where it has no keypoints.
         points_seen: (K,) bool, which of them were drawn.
         track: What its track is called, where people said so; "" where it must be found out.
+        turn: Degrees clockwise by which its box is turned about its centre.
     """
 
     control: str
@@ -274,6 +286,7 @@ class Mark:
     points_xy: Float32Array
     points_seen: NDArray[np.bool_]
     track: str = ""
+    turn: float = 0.0
 
     def __post_init__(self) -> None:
         count = len(self.points_seen)

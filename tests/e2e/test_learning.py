@@ -1,5 +1,6 @@
 """The learning loop against a real Label Studio: annotate, press Start Training, retrieve."""
 
+import math
 import time
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions.read import read
+from prelabel.labelstudio.regions.turned import drawn_box, turned_rectangle
 
 pytestmark = pytest.mark.e2e
 
@@ -152,3 +154,24 @@ def test_too_few_annotations_are_an_answer(project, walk):
     told = answer.raise_for_status().json()
     assert told["status"] == "insufficient-data"
     assert (told["sample_count"], told["required_samples"]) == (2, 8)
+
+
+def test_a_box_that_turns_lies_turned_on_the_frames_between(project, walk):
+    """It turns by 9 degrees a frame, past 180, about a centre that walks to the right."""
+
+    def at(frame):
+        return np.array([100 + 4 * frame, 60, 160 + 4 * frame, 100], np.float32), 120 + 9 * frame
+
+    task_ids = project.upload(walk[:20])
+    for frame in range(0, 20, 2):
+        (box, _part) = regions(frame)
+        box["value"] |= turned_rectangle(*at(frame), (HEIGHT, WIDTH))
+        annotate(project, task_ids[frame], [box])
+    project.servers.client.start_training(project.backend_id)
+    assert trained(project.servers, project.id)["status"] == "done"
+    project.retrieve()
+    for frame, [prediction] in zip(range(19), project.predictions(task_ids[:19]), strict=True):
+        box, turn = drawn_box(prediction["result"][0]["value"], (HEIGHT, WIDTH))
+        where, angle = at(frame)
+        assert box == pytest.approx(where, abs=2)
+        assert math.remainder(turn - angle, 360) == pytest.approx(0, abs=1)

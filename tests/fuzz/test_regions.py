@@ -6,6 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from prelabel.geometry import within_image
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
 from prelabel.labelstudio.regions.check import problems
@@ -40,7 +41,9 @@ def test_whatever_is_read_is_whole_and_what_cannot_be_read_is_passed_over(result
 def test_marks_and_what_is_kept_of_an_annotation_hold_only_what_is_whole(result, page):
     image_hw, marks = read_marks(result, CONFIG, (6.0, 10.0), page)
     for mark in marks:
-        assert (mark.box_xyxy[[2, 3]] <= image_hw[::-1]).all()
+        within, visible = within_image(mark.box_xyxy[None], mark.turn, image_hw)
+        assert within.tolist() == [mark.box_xyxy.tolist()]
+        assert (visible > 0).all()
     assert problems(kept(keep(result), CONFIG), CONFIG) == []
 
 

@@ -13,6 +13,7 @@ from prelabel import keypoints
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.regions.check import problems
 from prelabel.labelstudio.regions.marks import keep, kept, read_marks
+from prelabel.labelstudio.regions.turned import upright_box
 from prelabel.labelstudio.regions.write import Page, box_regions
 from prelabel.types import Detections
 
@@ -155,9 +156,23 @@ def test_a_person_under_a_box_that_is_gone_keeps_its_points():
     assert person.points_seen.sum() == 2
 
 
-def test_turned_boxes_and_shapes_that_are_not_filled_are_no_marks():
+def test_shapes_that_are_not_filled_are_no_marks():
     outline = region("o", "outline", "polygonlabels", points=[[1, 1]], polygonlabels=["hair"])
-    assert marks_of(box(rotation=30), outline) == ()
+    assert marks_of(outline) == ()
+
+
+def test_a_turned_box_is_turned_back_about_its_centre():
+    """Label Studio turns about the corner: by 90 degrees what was to its right lies below it."""
+    (mark,) = marks_of(box(x=50, y=20, width=20, height=20, rotation=90))
+    x, y, across, down = 200, 0.2 * HW[0], 80, 0.2 * HW[0]
+    middle = np.array([x - down / 2, y + across / 2])
+    half = np.array([across, down]) / 2
+    assert mark.turn == 90
+    assert mark.box_xyxy == pytest.approx(np.concatenate([middle - half, middle + half]))
+
+
+def test_a_turned_box_beyond_the_image_is_no_mark():
+    assert marks_of(box(x=-30, y=-30, width=5, height=5, rotation=30)) == ()
 
 
 def test_of_a_list_only_the_page_asked_for_is_read():
@@ -293,8 +308,15 @@ def test_shapes_that_are_no_marks_come_back_too():
     assert made[0]["value"] == drawn[0]["value"]
 
 
-def test_a_turned_box_that_label_studio_would_not_import_is_left_out():
-    assert kept(keep([box(rotation=60, x=101)]), CONFIG) == []
+def test_a_turned_box_begins_at_a_corner_that_label_studio_imports():
+    drawn = box(rotation=60, x=101)
+    (made,) = kept(keep([drawn]), CONFIG)
+    assert problems([made], CONFIG) == []
+    assert upright_box(made["value"], HW) == pytest.approx(upright_box(drawn["value"], HW), abs=0.1)
+
+
+def test_a_turned_box_that_lies_outside_is_left_out():
+    assert kept(keep([box(rotation=60, x=150)]), CONFIG) == []
 
 
 def test_ids_with_the_editors_own_mark_are_renamed_wherever_they_stand():

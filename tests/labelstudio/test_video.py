@@ -56,7 +56,12 @@ def seen(region):
 
 
 def still(frame):
-    return np.array([100, 200, 200, 500], np.float32)
+    return np.array([100, 200, 200, 500], np.float32), 0.0
+
+
+def moved(by):
+    box, turn = still(0)
+    return box + np.float32(by), turn
 
 
 def track(box_at=still, lives=((50,),), **changed):
@@ -145,12 +150,12 @@ def test_keyframes_in_disorder_are_read_in_order():
         drawn(keyframe(1, x=math.nan)),
         drawn(keyframe(1, width=0)),
         drawn(keyframe(1, width="wide")),
-        drawn(keyframe(1), keyframe(2, rotation=10)),
+        drawn(keyframe(1, rotation="10")),
         {**drawn(), "value": {"labels": ["car"], "sequence": None}},
         {**drawn(), "value": {"labels": ["car"], "sequence": [None]}},
     ],
 )
-def test_what_is_broken_or_turned_or_not_of_the_config_is_passed_over(region):
+def test_what_is_broken_or_not_of_the_config_is_passed_over(region):
     assert read_tracks([region, drawn(keyframe(1), identity="whole")], CONFIG, VIDEO)[0].name == (
         "whole"
     )
@@ -225,7 +230,7 @@ def test_frames_behind_the_end_of_the_video_are_left_out():
 
 def test_where_nothing_is_known_within_a_life_the_way_is_straight():
     def box_at(frame):
-        return still(frame) + np.float32(frame) if frame in (10, 90) else None
+        return moved(np.float32(frame)) if frame in (10, 90) else None
 
     (region,) = written(track(box_at, lives=((10, 90),)))
     assert [(one["frame"], one["enabled"]) for one in region["value"]["sequence"]] == [
@@ -263,7 +268,7 @@ def test_the_editor_shows_every_way_within_one_percent(lives, ways):
     there = {frame for life in lives for frame in range(life[0], life[-1] + 1)}
 
     def box_at(frame):
-        return still(frame) + np.float32([ways[frame - 1], 0] * 2) if frame in there else None
+        return moved([ways[frame - 1], 0] * 2) if frame in there else None
 
     (region,) = written(track(box_at, lives=lives))
     assert problems([region], CONFIG) == []
@@ -273,18 +278,52 @@ def test_the_editor_shows_every_way_within_one_percent(lives, ways):
         assert (box is None) == (expected is None), frame
         if box is not None:
             tolerance = 1e-3 if frame in drawn_frames else 1.001
-            assert box[0] == pytest.approx(expected[0] / 10, abs=tolerance)
+            assert box[0] == pytest.approx(expected[0][0] / 10, abs=tolerance)
 
 
 def test_what_was_written_is_read_back_as_the_same_keyframes():
     def box_at(frame):
-        return still(frame) + np.float32([3 * frame, 0, 3 * frame, 0]) if frame > 20 else None
+        return moved([3 * frame, 0, 3 * frame, 0]) if frame > 20 else None
 
     regions = written(track(box_at, lives=((30, 60),), attributes={"state": ("moving", "gone")}))
     (back,) = read_tracks(regions, CONFIG, VIDEO)
     assert list(back.marks) == [20, 21, 30, 60, 100]
-    assert back.marks[60].box_xyxy == pytest.approx(box_at(60))
+    assert back.marks[60].box_xyxy == pytest.approx(box_at(60)[0])
     assert back.marks[60].attributes == {"state": ("moving",)}
+
+
+@given(st.lists(st.floats(-180, 180), min_size=3, max_size=3), st.booleans())
+def test_turned_keyframes_come_back_as_they_were_drawn(turns, at_the_edge):
+    x = 90 if at_the_edge else 40
+    keyframes = [
+        keyframe(frame, x=x, rotation=turn) for frame, turn in zip((10, 50, 90), turns, strict=True)
+    ]
+    (was,) = read_tracks([drawn(*keyframes)], CONFIG, VIDEO)
+
+    def box_at(frame):
+        mark = was.marks.get(frame)
+        return None if mark is None else (mark.box_xyxy, mark.turn)
+
+    (region,) = written(track(box_at, lives=((10, 50, 90),)))
+    assert problems([region], CONFIG) == []
+    for before, after in zip(keyframes, region["value"]["sequence"], strict=True):
+        assert after["frame"] == before["frame"]
+        for key in ("x", "y", "width", "height"):
+            assert after[key] == pytest.approx(before[key], abs=0.01)
+        apart = math.remainder(after["rotation"] - before["rotation"], 360)
+        assert apart == pytest.approx(0, abs=1e-3)
+    (back,) = read_tracks([region], CONFIG, VIDEO)
+    assert back.marks[50].box_xyxy == pytest.approx(was.marks[50].box_xyxy, abs=0.1)
+
+
+def test_the_editor_turns_a_box_the_short_way_round():
+    def box_at(frame):
+        return still(frame)[0], math.remainder(350 + frame / 2, 360)
+
+    (region,) = written(track(box_at, lives=((1, 100),)))
+    angles = [one["rotation"] for one in region["value"]["sequence"]]
+    assert angles == sorted(angles)
+    assert angles[-1] - angles[0] == pytest.approx(49.5)
 
 
 def test_what_was_chosen_stands_under_the_same_id_without_the_labels():

@@ -28,6 +28,7 @@ def marks(draw):
         draw(st.dictionaries(WORDS, st.lists(WORDS, max_size=2).map(tuple), max_size=2)),
         np.array([point[:2] for point in points], np.float32).reshape(-1, 2),
         np.array([point[2] for point in points], bool), draw(WORDS),
+        draw(st.just(0.0) | st.floats(-180, 180)),
     )  # fmt: skip
 
 
@@ -47,7 +48,7 @@ def plain(frame):
     return (
         frame.key, frame.image_hw, frame.drawn,
         [(m.control, m.label, m.box_xyxy.tolist(), dict(m.attributes), m.points_xy.tolist(),
-          m.points_seen.tolist(), m.track) for m in frame.marks],
+          m.points_seen.tolist(), m.track, m.turn) for m in frame.marks],
     )  # fmt: skip
 
 
@@ -55,6 +56,12 @@ def plain(frame):
 @given(FRAMES)
 def test_what_is_packed_is_unpacked_exactly(frames):
     assert [plain(frame) for frame in unpack(pack(frames))] == [plain(frame) for frame in frames]
+
+
+def test_angles_are_stored_only_where_a_box_is_turned(mark, frame):
+    """A version of before there were any has the digest that it had."""
+    assert "mark_turns" not in pack([frame(1, mark(10))])
+    assert pack([frame(1, mark(10), mark(50, turn=8.0))])["mark_turns"].tolist() == [0, 8]
 
 
 @pytest.fixture

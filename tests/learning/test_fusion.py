@@ -1,5 +1,7 @@
 """One answer out of what was found and what was learnt."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -45,6 +47,15 @@ def test_a_match_lies_where_it_was_learnt_if_that_is_trusted(confidence, where):
     assert fused.scores.tolist() == pytest.approx([1 - 0.5 * (1 - confidence)])
     assert fused.sources == ("sequence+model",)
     assert fused.body_parts == ("hand",)
+
+
+@pytest.mark.parametrize(("confidence", "turns"), [(0.7, (90.0,)), (0.55, (0.0,))])
+def test_a_turned_box_matches_by_the_box_around_it(confidence, turns):
+    upright = boxes(((20, 0, 40, 60), 0.5, "a"))
+    flat = replace(boxes(((0, 20, 60, 40), confidence, "a"), source=SEQUENCE), turns=(90.0,))
+    fused = fuse_boxes(upright, flat)
+    assert (len(fused), fused.turns) == (1, turns)
+    assert fuse_boxes(boxes((ELSEWHERE, 0.5, "a")), flat).turns == ((90.0, 0.0))
 
 
 def test_two_sure_witnesses_are_not_quite_certain():

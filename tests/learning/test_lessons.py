@@ -197,13 +197,9 @@ def test_two_tasks_with_one_video_do_not_mix():
     assert first.key.sequence != second.key.sequence
 
 
-def test_a_turned_box_is_told_of_and_that_of_a_person_with_keypoints_is_not():
+def test_a_turned_box_is_a_mark_with_its_angle():
     turned, upright = box(10), box(40)
-    turned["value"]["rotation"], upright["value"]["rotation"] = 30, 0
+    turned["value"]["rotation"], upright["value"]["rotation"] = 330, 0
     told = taught(task(1, annotation(turned)), task(2, annotation(turned, upright)))
-    (warning,) = told.warnings
-    assert "task 101 and 1 more" in warning
-    assert "turned" in warning
-    assert [len(frame.marks) for frame in told.frames] == [0, 1]
-    point = {**box(12), "type": "keypointlabels", "parentID": turned["id"]}
-    assert taught(task(1, annotation(turned, point))).warnings == ()
+    assert told.warnings == ()
+    assert [[mark.turn for mark in frame.marks] for frame in told.frames] == [[-30], [-30, 0]]

@@ -1,5 +1,6 @@
 """What the learner makes of annotated frames, and what it answers for the others."""
 
+import math
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from prelabel.geometry import around_turned, clip_boxes
 from prelabel.learning.carry import Carrier
 from prelabel.learning.clip import Clip
 from prelabel.learning.frames import FrameKey
@@ -261,7 +263,7 @@ def test_what_is_carried_to_many_frames_at_once_is_what_is_carried_to_each(mark,
 def test_memory_does_not_grow_with_frames_times_tracks():
     tracks = [
         Track("label", "distortion", np.array([f]), np.array([[0, 0, 9, 9]], np.float32),
-              np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), bool), ({},))
+              np.zeros((1, 0, 2), np.float32), np.zeros((1, 0), bool), ({},), np.zeros(1))
         for f in range(0, 30_000, 10)
     ]  # fmt: skip
     carrier = Carrier(tracks, "auto", 4, (480, 640), 10.0)
@@ -276,17 +278,41 @@ def test_memory_does_not_grow_with_frames_times_tracks():
 
 
 BOXES = st.tuples(st.floats(0, 600), st.floats(0, 440), st.floats(1, 300), st.floats(1, 300))
+TURNS = st.just(0.0) | st.floats(-180, 180)
 CLIPS = st.dictionaries(
     st.integers(0, 40),
-    st.lists(st.tuples(BOXES, st.sampled_from(["", "a", "b"]), st.booleans()), max_size=3),
+    st.lists(st.tuples(BOXES, st.sampled_from(["", "a", "b"]), st.booleans(), TURNS), max_size=3),
     min_size=1, max_size=10,
 )  # fmt: skip
+
+
+def upright_within(mark):
+    return clip_boxes(around_turned(mark.box_xyxy[None], mark.turn), (480, 640))[0]
+
+
+def test_a_turned_box_is_carried_at_the_angle_between_the_short_way_round(mark, frame):
+    frames = [frame(10 * n, mark(100 + 10 * n, turn=t)) for n, t in enumerate([170, -170, -150])]
+    learned = taught(frames, min_samples=3)
+    (between,) = learned.at(FrameKey("clip", 5)).carried
+    assert math.remainder(between.mark.turn, 360) == pytest.approx(180)
+    assert between.mark.box_xyxy == pytest.approx([105, 100, 145, 180], abs=1)
+    (past,) = learned.at(FrameKey("clip", 22)).carried
+    assert math.remainder(past.mark.turn, 360) == pytest.approx(-150)
+
+
+def test_a_turned_box_at_the_edge_is_not_cut(mark, frame):
+    """A cut of the box turned back would move edges that lie inside the image."""
+    tall = {"size": (20.0, 400.0), "turn": 90.0}  # lies flat, from 120 to 520, at y 80
+    learned = taught([frame(10 * n, mark(310, -120, **tall)) for n in range(3)], min_samples=3)
+    (carried,) = learned.at(FrameKey("clip", 5)).carried
+    assert carried.mark.box_xyxy.tolist() == [310, -120, 330, 280]
+    assert upright_within(carried.mark).tolist() == pytest.approx([120, 70, 520, 90])
 
 
 @settings(max_examples=60, deadline=None)  # the first use of scikit-learn imports it
 @given(clip=CLIPS, mode=st.sampled_from(["auto", "linear", "knn", "local_linear"]))
 def test_whatever_people_draw_answers_are_boxes_inside_the_image(mark, frame, clip, mode):
-    def one(box, track, seen):
+    def one(box, track, seen, turn):
         points = np.array([[box[0], box[1]]], np.float32)
         return mark(
             box[0],
@@ -295,6 +321,7 @@ def test_whatever_people_draw_answers_are_boxes_inside_the_image(mark, frame, cl
             track=track,
             points_xy=points,
             points_seen=np.array([seen]),
+            turn=turn,
         )
 
     frames = [frame(f, *(one(*drawn) for drawn in marks)) for f, marks in clip.items()]
@@ -303,6 +330,8 @@ def test_whatever_people_draw_answers_are_boxes_inside_the_image(mark, frame, cl
         answer = learned.at(FrameKey("clip", index))
         for carried in answer.carried if answer and answer.drawn is None else ():
             x1, y1, x2, y2 = carried.mark.box_xyxy
+            if carried.mark.turn:  # it is not cut, but shows
+                x1, y1, x2, y2 = upright_within(carried.mark)
             assert 0 <= x1 < x2 <= 640
             assert 0 <= y1 < y2 <= 480
             assert 0.5 <= carried.confidence <= 1

@@ -109,7 +109,7 @@ def test_a_track_of_two_keyframes_far_apart_does_not_jump_between_them():
     _length, (track, *_) = tracks_through(learnt(*tracks), VIDEO, BOX, 7)
     path = [track.box_at(frame) for frame in range(10, 41)]
     steps = [
-        float(abs(b - a).max())
+        float(abs(b[0] - a[0]).max())
         for a, b in itertools.pairwise(path)
         if a is not None and b is not None
     ]

@@ -57,6 +57,7 @@ def detections(draw):
         draw(texts),
         tuple(draw(st.one_of(st.just([]), st.lists(texts, **several)))),
         tuple(draw(st.one_of(st.just([]), st.lists(attributes, **several)))),
+        tuple(draw(st.one_of(st.just([]), st.lists(st.floats(-180, 180), **several)))),
     )
 
 

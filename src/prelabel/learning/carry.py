@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from prelabel.geometry import clip_boxes
+from prelabel.geometry import within_image
 from prelabel.learning import motion
 from prelabel.learning.confidence import Prospects
 from prelabel.learning.marks import CarriedMark
@@ -59,7 +59,8 @@ class Carried:
     Attributes:
         tracks: (P,) the number of the track.
         frames: (P,) the frame.
-        boxes_xyxy: (P, 4) float32, pixels, inside the image.
+        boxes_xyxy: (P, 4) float32, pixels, inside the image; turned ones turned back.
+        turns: (P,) degrees clockwise by which they are turned about their centres.
         confidence: (P,) the expected IoU with what a person would draw, 0 where nothing is there.
         rules: (P,) the number of the rule that was taken.
     """
@@ -67,6 +68,7 @@ class Carried:
     tracks: Ints
     frames: Ints
     boxes_xyxy: Float32Array
+    turns: Floats
     confidence: Floats
     rules: Ints
 
@@ -106,6 +108,7 @@ class Carrier:
         self._first = np.maximum(self._samples.firsts - reach, self._absent[0] + 1)
         self._last = np.minimum(self._samples.lasts + reach, self._absent[1] - 1)
         self._vanishing = _vanishing(self.tracks, stride)
+        self._turned = [number for number, track in enumerate(tracks) if track.turns.any()]
         self._attributes = [_votes(track) for track in tracks]
 
     def by(self, mode: Mode) -> "Carrier":
@@ -124,15 +127,17 @@ class Carrier:
         past_end = (at < samples.firsts[owners]) | (at > samples.lasts[owners])
         rule, expected = self._choose(owners, window, past_end=past_end)
         states = self._states(owners, at, window, rule)
-        boxes = clip_boxes(
-            motion.boxes(self._sized(states, owners)).astype(np.float32), self._image_hw
+        turns = self._turns(owners, at)
+        boxes, visible = within_image(
+            motion.boxes(self._sized(states, owners)).astype(np.float32), turns, self._image_hw
         )
-        inside = (boxes[:, 2:] - boxes[:, :2] >= LEAST_SIDE).all(1)
+        inside = (visible >= LEAST_SIDE).all(1)
         confidence = expected * self._presence(owners, at)
         return Carried(
             owners[inside],
             at[inside],
             boxes[inside],
+            turns[inside],
             confidence[inside],
             rule[inside],
         )
@@ -151,6 +156,7 @@ class Carrier:
             points_xy,
             points_seen,
             track.name,
+            float(carried.turns[row]),
         )
         return CarriedMark(mark, float(carried.confidence[row]))
 
@@ -217,6 +223,15 @@ class Carrier:
         high = np.maximum.reduceat(sides, starts) * MOST_GROWTH
         clamped = np.clip(states[:, 2:], low[owners], high[owners])
         return np.concatenate([states[:, :2], clamped], axis=1)
+
+    def _turns(self, owners: Ints, at: Ints) -> Floats:
+        """Angles (Q,) of tracks on frames: in between evenly, past an end that of the end."""
+        turns = np.zeros(len(at))
+        for number in self._turned:
+            own = owners == number
+            track = self.tracks[number]
+            turns[own] = np.interp(at[own], track.frames, track.turns)
+        return turns
 
     def _presence(self, owners: Ints, at: Ints) -> Floats:
         """How likely each track is there at all (Q,).

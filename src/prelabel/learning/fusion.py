@@ -14,7 +14,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from prelabel.geometry import pairwise_iou
+from prelabel.geometry import around_turned, pairwise_iou
 from prelabel.types import Attributes, Detections, Float32Array, Poses
 
 MATCHING_IOU = 0.5
@@ -33,7 +33,8 @@ def fuse_boxes(found: Detections, carried: Detections) -> Detections:
     if len(carried) == 0:
         return found
     alike = np.array([[a == b for b in carried.labels] for a in found.labels], bool)
-    rows, others = _matched(found.boxes_xyxy, carried.boxes_xyxy, alike)
+    seen = around_turned(carried.boxes_xyxy, carried.turns or 0.0)
+    rows, others = _matched(found.boxes_xyxy, seen, alike)
     trusted = carried.scores[others] >= TRUSTED
     boxes = np.where(trusted[:, None], carried.boxes_xyxy[others], found.boxes_xyxy[rows])
     both = Detections(
@@ -44,6 +45,10 @@ def fuse_boxes(found: Detections, carried: Detections) -> Detections:
         found.source,
         tuple(f"{carried.source}+{found.source_of(row)}" for row in rows.tolist()),
         tuple(_attributes(carried, other) for other in others.tolist()),
+        tuple(
+            carried.turn_of(other) if trust else found.turn_of(row)
+            for row, other, trust in zip(rows, others, trusted, strict=True)
+        ),
     )
     return _joined_boxes(both, carried.take(_rest(others, carried)), found.take(_rest(rows, found)))
 
@@ -113,6 +118,7 @@ def _joined_boxes(*parts: Detections) -> Detections:
         body_parts=tuple(name for part in parts for name in part.body_parts),
         sources=_sources(*parts),
         attributes=tuple(_attributes(part, row) for part in parts for row in range(len(part))),
+        turns=tuple(part.turn_of(row) for part in parts for row in range(len(part))),
     )
     return joined.take(np.argsort(-joined.scores, kind="stable"))
 

@@ -1,6 +1,6 @@
 """What a project's annotated tasks teach: each submitted frame with what people marked on it."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -8,7 +8,6 @@ from typing import Any
 from prelabel.errors import ImageMissing
 from prelabel.labelstudio.config import ImageTag, LabelConfig, VideoTag
 from prelabel.labelstudio.regions.marks import keep, read_marks
-from prelabel.labelstudio.regions.read import whole_regions
 from prelabel.labelstudio.regions.video import NOMINAL_HW, read_tracks
 from prelabel.learning.frames import TRACK, FrameKey, frame_key
 from prelabel.learning.marks import MarkedFrame
@@ -226,13 +225,6 @@ class _Reading:
     ) -> MarkedFrame:
         if len(self._config.images) > 1:
             result = [r for r in result if isinstance(r, dict) and r.get("to_name") == tag.name]
-        if _has_turned_box(result):
-            self.doubts.add(
-                f"task {task_id}",
-                "a turned box is kept on its own frame, but not carried to others, and ends its "
-                "track there",
-                "Turn it back upright where that fits the object.",
-            )
         image_hw, marks = read_marks(result, self._config, self._default_box_pct)
         return MarkedFrame(key, image_hw, marks, keep(result), task_id)
 
@@ -246,18 +238,6 @@ class _Reading:
                 marks = () if mark is None else (mark,)
                 yield MarkedFrame(FrameKey(sequence, number), NOMINAL_HW, marks, drawn)
                 drawn = b""
-
-
-def _has_turned_box(result: Sequence[Any]) -> bool:
-    """Whether a box was turned, other than that of a person with keypoints."""
-    regions = whole_regions(result, None)
-    parents = {str(region.get("parentID")) for region in regions}
-    return any(
-        region.get("type") == "rectanglelabels"
-        and region["value"].get("rotation")
-        and str(region.get("id")) not in parents
-        for region in regions
-    )
 
 
 def _mapping(value: object) -> Mapping[str, Any]:

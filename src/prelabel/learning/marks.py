@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from prelabel.geometry import clip_boxes
+from prelabel.geometry import clip_boxes, within_image
 from prelabel.learning.frames import FrameKey
 from prelabel.types import SEQUENCE, Detections, Float32Array, Mark, Poses
 
@@ -89,6 +89,7 @@ def carried_boxes(
             (None,) * len(marks),
             SEQUENCE,
             attributes=tuple(one.mark.attributes for one in marks),
+            turns=tuple(one.mark.turn for one in marks),
         ),
         image_hw,
     )
@@ -150,6 +151,6 @@ def _scale(answer: FrameAnswer, image_hw: tuple[int, int]) -> Float32Array:
 
 def _inside(boxes: Detections, image_hw: tuple[int, int]) -> Detections:
     """Boxes cut to the image; those outside it are left out."""
-    clipped = clip_boxes(boxes.boxes_xyxy, image_hw)
-    kept = np.flatnonzero((clipped[:, 2:] > clipped[:, :2]).all(1))
-    return replace(boxes.take(kept), boxes_xyxy=clipped[kept])
+    within, visible = within_image(boxes.boxes_xyxy, boxes.turns or 0.0, image_hw)
+    kept = np.flatnonzero((visible > 0).all(1))
+    return replace(boxes.take(kept), boxes_xyxy=within[kept])

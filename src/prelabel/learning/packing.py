@@ -52,6 +52,8 @@ def pack(frames: Sequence[MarkedFrame], prefix: str = "") -> Arrays:
         "points_xy": _joined([mark.points_xy for mark in marks]),  # (P, 2)
         "points_seen": np.array([seen for mark in marks for seen in mark.points_seen], bool),
     }
+    if any(mark.turn for mark in marks):  # so that versions without keep their digests
+        arrays["mark_turns"] = np.array([mark.turn for mark in marks], np.float64)  # (M,)
     return {f"{prefix}{name}": array for name, array in arrays.items()}
 
 
@@ -65,6 +67,7 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[MarkedFrame]:
     point_ends = np.cumsum(arrays["mark_points"])[:-1]
     points_xy = np.split(arrays["points_xy"], point_ends)
     points_seen = np.split(arrays["points_seen"], point_ends)
+    turns = arrays.get("mark_turns", np.zeros(len(arrays["mark_words"])))
     marks = []
     for number, (control, label, track, attributes) in enumerate(arrays["mark_words"].tolist()):
         chosen = json.loads(strings[attributes])
@@ -77,6 +80,7 @@ def unpack(arrays: Mapping[str, NDArray[Any]]) -> list[MarkedFrame]:
                 points_xy[number],
                 points_seen[number],
                 strings[track],
+                float(turns[number]),
             )
         )
     mark_ends = np.cumsum(arrays["frame_marks"]).tolist()

@@ -44,6 +44,8 @@ class Track:
         points_xy: (n, K, 2) float32, pixels of the same; K = 0 where it has no keypoints.
         points_seen: (n, K) bool.
         attributes: What was chosen on each frame.
+        turns: (n,) float64, degrees clockwise by which the boxes are turned about their centres;
+            the short way round from each to the next, and so not bounded.
         name: What people called the track, or "".
         absent_before: The annotated frame before the first on which it is not there, or None.
         absent_after: The annotated frame after the last on which it is not there, or None.
@@ -56,6 +58,7 @@ class Track:
     points_xy: Float32Array
     points_seen: NDArray[np.bool_]
     attributes: tuple[Mapping[str, tuple[str, ...]], ...]
+    turns: NDArray[np.float64]
     name: str = ""
     absent_before: int | None = None
     absent_after: int | None = None
@@ -202,6 +205,7 @@ def _track(chain: list[Place], frames: Sequence[int], positions: Mapping[int, in
         points_xy,
         points_seen,
         tuple(mark.attributes for mark in marks),
+        np.unwrap(np.array([mark.turn for mark in marks], np.float64), period=360),
         next((mark.track for mark in marks if mark.track), ""),
         absent_before=frames[first - 1] if first > 0 else None,
         absent_after=frames[last + 1] if last + 1 < len(frames) else None,

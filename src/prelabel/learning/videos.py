@@ -7,13 +7,13 @@ from itertools import pairwise
 import numpy as np
 
 from prelabel.labelstudio.config import Control, VideoTag
-from prelabel.labelstudio.regions.video import Track, VideoLength, length_of
+from prelabel.labelstudio.regions.video import Track, TurnedBox, VideoLength, length_of
 from prelabel.learning.clip import LEAST_CONFIDENCE
 from prelabel.learning.frames import FrameKey
 from prelabel.learning.lessons import video_sequence
 from prelabel.learning.marks import MarkedFrame
 from prelabel.learning.sequence import Learned, by_sequence
-from prelabel.types import SEQUENCE, Float32Array
+from prelabel.types import SEQUENCE
 
 
 def tracks_through(
@@ -60,10 +60,13 @@ class _Path:
         self._learned = learned
         self._sequence = sequence
 
-    def box_at(self, frame: int) -> Float32Array | None:
-        """Its box in nominal pixels, None where it is not there or nothing is known."""
+    def box_at(self, frame: int) -> TurnedBox | None:
+        """Its box, None where it is not there or nothing is known."""
         answer = self._learned.at(FrameKey(self._sequence, frame))
-        return answer.carried[0].mark.box_xyxy if answer and answer.carried else None
+        if not answer or not answer.carried:
+            return None
+        mark = answer.carried[0].mark
+        return mark.box_xyxy, mark.turn
 
     def confidence(self, lives: Sequence[Sequence[int]]) -> float:
         """The mean confidence half way between keyframes; 1 where all frames are keyframes."""

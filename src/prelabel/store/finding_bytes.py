@@ -56,6 +56,7 @@ def pack(finding: Finding) -> bytes:
     }
     if isinstance(finding, Detections):
         about |= {"labels": finding.labels, "body_parts": finding.body_parts}
+        about |= {"turns": finding.turns} if finding.turns else {}
         return _packed(_DETECTIONS, about, finding.boxes_xyxy, finding.scores)
     about["keypoints"] = finding.keypoints_xy.shape[1]
     arrays = (finding.boxes_xyxy, finding.box_scores, finding.keypoints_xy, finding.keypoint_scores)
@@ -78,7 +79,8 @@ def unpack(blob: bytes) -> Finding:
         if kind == _DETECTIONS:
             labels = _words(about["labels"])
             boxes, scores = _arrays(body, (count, 4), (count,))
-            return Detections(boxes, scores, labels, tuple(about["body_parts"]), *shared)
+            turns = tuple(float(turn) for turn in about.get("turns", ()))
+            return Detections(boxes, scores, labels, tuple(about["body_parts"]), *shared, turns)
         if kind == _POSES:
             points = int(about["keypoints"])
             shapes = ((count, 4), (count,), (count, points, 2), (count, points))

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prelabel import keypoints
-from prelabel.geometry import clip_boxes
+from prelabel.geometry import within_image
 from prelabel.labelstudio.config import Control, LabelConfig
 from prelabel.labelstudio.regions.check import is_shape, without_problems
 from prelabel.labelstudio.regions.read import (
     are_numbers,
     keypoint_indices,
     size_of,
-    upright_box,
     whole_regions,
 )
+from prelabel.labelstudio.regions.turned import drawn_box, turned_rectangle, upright_box
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
 from prelabel.types import Attributes, Float32Array, Mark
 
@@ -76,9 +76,9 @@ def read_marks(
     person too. Any other keypoint is an object of its own. What is chosen for a region with a
     per-region `<Choices>` goes with it.
 
-    Turned rectangles are no objects, nor are shapes that prelabel does not fill: polygons,
-    ellipses, brushes. Regions that are broken, or of a control or label that the config does not
-    have, are passed over.
+    A turned rectangle keeps its angle; of a person's it is the upright box around it that counts.
+    Shapes that prelabel does not fill are no objects: polygons, ellipses, brushes. Regions that
+    are broken, or of a control or label that the config does not have, are passed over.
 
     Args:
         result: Regions of one annotation, as Label Studio stores them.
@@ -118,8 +118,8 @@ def kept(drawn: bytes, config: LabelConfig) -> list[Region]:
     """What `keep` kept, as regions of a prediction with score 1.
 
     Ids, geometry, labels, notes and choices are those of the annotation. Regions for which the
-    config has no control or label any more are left out, with what hangs on them; so are turned
-    boxes whose corner lies beyond the right or lower edge, which Label Studio does not import.
+    config has no control or label any more are left out, with what hangs on them. A turned box
+    whose first corner lies where Label Studio would not import it begins at another one.
     """
     stored = json.loads(drawn or b"[]")
     regions = [_as_predicted(region) for region in stored if isinstance(region, dict)]
@@ -187,10 +187,8 @@ class _MarkReader:
             xy = self._pixels(shape.value["x"], shape.value["y"])[None]
             box = self._box_around(xy)
             return self._mark(shape, box, shape.label, shape.identity, xy, np.ones(1, np.bool_))
-        if shape.value.get("rotation"):
-            return None
-        box = upright_box(shape.value, self.image_hw)
-        return self._mark(shape, box, shape.label, shape.identity, _NO_POINTS, _NONE_SEEN)
+        box, turn = drawn_box(shape.value, self.image_hw)
+        return self._mark(shape, box, shape.label, shape.identity, _NO_POINTS, _NONE_SEEN, turn)
 
     def person(self, points: Sequence[_Shape], box: _Shape | None) -> Mark | None:
         """The keypoints of one person, and the rectangle that they lie under, if any."""
@@ -212,12 +210,13 @@ class _MarkReader:
         identity: str,
         points_xy: Float32Array,
         points_seen: NDArray[np.bool_],
+        turn: float = 0.0,
     ) -> Mark | None:
-        box = clip_boxes(box_xyxy, self.image_hw)
-        if (box[2:] <= box[:2]).any():
+        (box,), (visible,) = within_image(box_xyxy[None], turn, self.image_hw)
+        if (visible <= 0).any():
             return None
-        attributes = self.chosen.get(identity, {})
-        return Mark(shape.control.name, label, box, attributes, points_xy, points_seen)
+        name, chosen = shape.control.name, self.chosen.get(identity, {})
+        return Mark(name, label, box, chosen, points_xy, points_seen, turn=turn)
 
     def _pixels(self, x_pct: float, y_pct: float) -> Float32Array:
         height, width = self.image_hw
@@ -258,7 +257,7 @@ def _as_predicted(region: Mapping[str, Any]) -> Region:
             made[key] = plain_id(made[key])
     value = made.get("value")
     if isinstance(value, dict):
-        made["value"] = {**value, **_percentages(value)}
+        made["value"] = {**value, **_percentages(value, size_of(region))}
     if is_shape(made):
         note = made.get("meta")
         made["meta"] = {**(note if isinstance(note, dict) else {}), "source": SOURCE}
@@ -266,10 +265,13 @@ def _as_predicted(region: Mapping[str, Any]) -> Region:
     return made
 
 
-def _percentages(value: Mapping[str, Any]) -> dict[str, float]:
+def _percentages(value: Mapping[str, Any], hw: tuple[int, int] | None) -> dict[str, float]:
     """The numbers of a shape as floats; of an upright one, what lies outside the image cut off."""
     numbers = {key: float(value[key]) for key in NUMBER_KEYS if are_numbers(value, (key,))}
     if value.get("rotation"):
+        is_whole = are_numbers(value, (*NUMBER_KEYS, "rotation"))
+        if hw and is_whole and max(numbers.values()) > 100:  # noqa: PLR2004 - percent
+            return turned_rectangle(*drawn_box(value, hw), hw) or numbers
         return numbers
     for start, extent in (("x", "width"), ("y", "height")):
         if start in numbers:

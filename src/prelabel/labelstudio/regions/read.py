@@ -1,6 +1,5 @@
 """Regions in percent back into pixels."""
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeGuard
@@ -10,6 +9,7 @@ import numpy as np
 from prelabel import keypoints
 from prelabel.labelstudio.config import LabelConfig, normalised
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
+from prelabel.labelstudio.regions.turned import upright_box
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
 from prelabel.types import BODY_PARTS, Detections, Float32Array, Poses
 
@@ -151,17 +151,6 @@ def _score(region: Region) -> float:
 
 def _texts(listed: object) -> list[str]:
     return [text for text in listed if isinstance(text, str)] if isinstance(listed, list) else []
-
-
-def upright_box(value: Mapping[str, Any], hw: tuple[int, int]) -> Float32Array:
-    """The box xyxy in pixels around a rectangle in percent, turned or not."""
-    corner = np.array([value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]])
-    across = np.array([value["width"] / 100 * hw[1], 0.0])
-    down = np.array([0.0, value["height"] / 100 * hw[0]])
-    angle = math.radians(value.get("rotation") or 0.0)
-    turn = np.array([[math.cos(angle), -math.sin(angle)], [math.sin(angle), math.cos(angle)]])
-    corners = corner + np.array([0 * across, across, down, across + down]) @ turn.T
-    return np.concatenate([corners.min(0), corners.max(0)]).astype(np.float32)
 
 
 def prompt_texts(results: Iterable[Any]) -> list[str]:

@@ -15,10 +15,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prelabel.geometry import clip_boxes
+from prelabel.geometry import within_image
 from prelabel.labelstudio.config import Control, LabelConfig, VideoTag
 from prelabel.labelstudio.regions.marks import chosen_by_region, known_labels, plain_id
-from prelabel.labelstudio.regions.read import are_numbers, is_size, upright_box
+from prelabel.labelstudio.regions.read import are_numbers, is_size
+from prelabel.labelstudio.regions.turned import drawn_box, first_corner
 from prelabel.labelstudio.regions.write import NO_CHOICES, NUMBER_KEYS, Region
 from prelabel.types import Attributes, Float32Array, Mark
 
@@ -26,7 +27,8 @@ NOMINAL_HW = (1000, 1000)
 """Height and width that a video's frames count as having."""
 
 STRAIGHT_WITHIN_PCT = 1.0
-"""How far an edge may lie from the line between two keyframes, in percent of the frame."""
+"""How far an edge may lie from the line between two keyframes, in percent of the frame, and how
+many degrees an angle may."""
 
 MOST_ONWARDS = 250
 """Frames past an end that a track is written for: ten seconds, and each is asked for."""
@@ -35,6 +37,11 @@ LOOKS = 16
 """At how many places the way from one keyframe to the next is looked at, at most."""
 
 _NOMINAL_EDGES = np.array([*NOMINAL_HW[::-1], *NOMINAL_HW[::-1]], np.float32)
+TurnedBox = tuple[Float32Array, float]
+"""A box xyxy (4,) in pixels of `NOMINAL_HW`, and the degrees clockwise by which it is turned about
+its centre."""
+
+_KEYFRAME_KEYS = (*NUMBER_KEYS, "rotation")
 _DECIMALS = 4
 _NO_POINTS = np.zeros((0, 2), np.float32)
 _NONE_SEEN = np.zeros(0, np.bool_)
@@ -88,8 +95,7 @@ class Track:
         lives: The frames that people drew it at, ascending, by its lives: between the first and
             the last frame of one it is there, and where `box_at` knows nothing its way is
             straight, as the editor shows it.
-        box_at: Its box xyxy (4,) in pixels of `NOMINAL_HW` at a frame, or None where that is not
-            known or it is not there.
+        box_at: Its box at a frame, or None where that is not known or it is not there.
         attributes: What was chosen for it, by the name of the choices' control.
     """
 
@@ -98,15 +104,15 @@ class Track:
     score: float
     source: str
     lives: tuple[tuple[int, ...], ...]
-    box_at: Callable[[int], Float32Array | None]
+    box_at: Callable[[int], TurnedBox | None]
     attributes: Attributes
 
 
 def read_tracks(result: Sequence[Any], config: LabelConfig, tag: VideoTag) -> list[DrawnTrack]:
     """The tracks that an annotation shows on one video.
 
-    Tracks with turned boxes, and those of a label or control that the config does not have, are
-    passed over; so are keyframes that are broken.
+    Tracks of a label or control that the config does not have are passed over; so are keyframes
+    that are broken.
     """
     regions = [r for r in result if isinstance(r, dict) and isinstance(r.get("value"), dict)]
     chosen = chosen_by_region(regions, config)
@@ -122,9 +128,11 @@ def read_tracks(result: Sequence[Any], config: LabelConfig, tag: VideoTag) -> li
         name = plain_id(identity)
         marks = {
             frame: None
-            if box is None
-            else Mark(control.name, label, box, described, _NO_POINTS, _NONE_SEEN, name)
-            for frame, box in _boxes(region["value"]).items()
+            if drawn is None
+            else Mark(
+                control.name, label, drawn[0], described, _NO_POINTS, _NONE_SEEN, name, drawn[1]
+            )
+            for frame, drawn in _boxes(region["value"]).items()
         }
         if marks:
             tracks.append(DrawnTrack(name, region, marks))
@@ -212,7 +220,7 @@ def _label(value: Mapping[str, Any], control: Control, config: LabelConfig) -> s
     return next(iter(known_labels(value.get("labels"), labels.stored_labels)), None)
 
 
-def _boxes(value: Mapping[str, Any]) -> dict[int, Float32Array | None]:
+def _boxes(value: Mapping[str, Any]) -> dict[int, TurnedBox | None]:
     """Nominal boxes by frame, in order; None right before a life and right behind it."""
     listed = value.get("sequence")
     keyframes = [
@@ -220,19 +228,18 @@ def _boxes(value: Mapping[str, Any]) -> dict[int, Float32Array | None]:
         for keyframe in (listed if isinstance(listed, list) else [])
         if isinstance(keyframe, dict)
         and is_size(keyframe.get("frame"))
-        and are_numbers(keyframe, NUMBER_KEYS)
+        and are_numbers({**keyframe, "rotation": keyframe.get("rotation") or 0.0}, _KEYFRAME_KEYS)
     ]
-    if any(keyframe.get("rotation") for keyframe in keyframes):
-        return {}
-    boxes: dict[int, Float32Array | None] = {}
+    boxes: dict[int, TurnedBox | None] = {}
     gone = True
     for keyframe in sorted(keyframes, key=lambda one: int(one["frame"])):
         frame = int(keyframe["frame"])
-        box = clip_boxes(upright_box(keyframe, NOMINAL_HW), NOMINAL_HW)
-        if (box[2:] > box[:2]).all():
+        box, turn = drawn_box(keyframe, NOMINAL_HW)
+        (box,), (visible,) = within_image(box[None], turn, NOMINAL_HW)
+        if (visible > 0).all():
             if gone and frame > 1:
                 boxes.setdefault(frame - 1, None)
-            boxes[frame] = box
+            boxes[frame] = box, turn
             gone = keyframe.get("enabled") is False
             if gone:
                 boxes[frame + 1] = None
@@ -244,14 +251,14 @@ def _keyframes(track: Track, length: VideoLength) -> Iterator[dict[str, Any]]:
     limits = [*(life[0] - 1 for life in lives[1:]), length.frames_count]
     reached = 0
     for life, limit in zip(lives, limits, strict=True):
-        frames, percent = _way(track.box_at, life, reached + 1, limit)
+        frames, way = _way(track.box_at, life, reached + 1, limit)
         if not len(frames):
             continue
         reached = int(frames[-1])
         fixed = np.flatnonzero(np.isin(frames, [frames[0], *life, frames[-1]])).tolist()
-        for row in _bends(frames, percent, fixed):
+        for row in _bends(frames, way, fixed):
             frame = int(frames[row])
-            x1, y1, x2, y2 = (round(float(edge), _DECIMALS) for edge in percent[row])
+            x1, y1, x2, y2, turn = (round(float(number), _DECIMALS) for number in way[row])
             yield {
                 "frame": frame,
                 "time": round(frame * length.duration_s / length.frames_count, _DECIMALS),
@@ -260,7 +267,7 @@ def _keyframes(track: Track, length: VideoLength) -> Iterator[dict[str, Any]]:
                 "y": y1,
                 "width": round(x2 - x1, _DECIMALS),
                 "height": round(y2 - y1, _DECIMALS),
-                "rotation": 0,
+                "rotation": turn,
             }
 
 
@@ -272,9 +279,12 @@ def _within(lives: Sequence[Sequence[int]], frames_count: int) -> Iterator[list[
 
 
 def _way(
-    box_at: Callable[[int], Float32Array | None], life: Sequence[int], first: int, last: int
+    box_at: Callable[[int], TurnedBox | None], life: Sequence[int], first: int, last: int
 ) -> tuple[NDArray[np.int64], NDArray[np.floating[Any]]]:
-    """The frames of a life that were looked at (N,), and the boxes there in percent (N, 4).
+    """The frames of a life that were looked at (N,), and the boxes there (N, 5).
+
+    A row is x1, y1, x2, y2 in percent and an angle in degrees, as the editor draws straight lines
+    between them: of the box turned back about its first corner, and the short way round.
 
     It goes on before its first and after its last keyframe for as long as there is a box, within
     the frames `first` to `last`, at most `MOST_ONWARDS`. Between two keyframes, `LOOKS` frames are
@@ -291,14 +301,18 @@ def _way(
                 break
             seen[frame] = box
     frames = sorted(seen)
-    boxes = np.array([seen[frame] for frame in frames], np.float32).reshape(-1, 4)
-    return np.array(frames, np.int64), 100 * clip_boxes(boxes, NOMINAL_HW) / _NOMINAL_EDGES
+    boxes = np.array([seen[frame][0] for frame in frames], np.float32).reshape(-1, 4)
+    turns = np.unwrap(np.array([seen[frame][1] for frame in frames], np.float64), period=360)
+    drawn, _ = within_image(boxes, turns, NOMINAL_HW)
+    for row in np.flatnonzero(turns):
+        drawn[row] += np.tile(first_corner(drawn[row], turns[row]) - drawn[row, :2], 2)
+    return np.array(frames, np.int64), np.column_stack([100 * drawn / _NOMINAL_EDGES, turns])
 
 
 def _bends(
     frames: NDArray[np.int64], way: NDArray[np.floating[Any]], fixed: Sequence[int]
 ) -> list[int]:
-    """Rows of a way (N, 4) between which it runs straight: the fixed ones and those it needs.
+    """Rows of a way (N, 5) between which it runs straight: the fixed ones and those it needs.
 
     Where a stretch is not straight, the row farthest from the line divides it.
     """

@@ -8,8 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from prelabel.geometry import around_turned, clip_boxes
 from prelabel.labelstudio.config import Control
-from prelabel.types import SEQUENCE, Detections, Poses
+from prelabel.labelstudio.regions.turned import turned_rectangle
+from prelabel.types import SEQUENCE, Detections, Float32Array, Poses
 
 Region = dict[str, Any]
 
@@ -97,12 +99,8 @@ def box_regions(
     as_points = control.tag == "KeyPointLabels"
     regions: list[Region] = []
     for row, label in enumerate(detections.labels):
-        x1, y1, x2, y2 = (float(edge) for edge in detections.boxes_xyxy[row])
-        geometry = (
-            _point((x1 + x2) / 2, (y1 + y2) / 2, page)
-            if as_points
-            else _rectangle(x1, y1, x2, y2, page)
-        )
+        box, turn = detections.boxes_xyxy[row], detections.turn_of(row)
+        geometry = _centre(box, page) if as_points else _box(box, turn, page)
         region = _region(control, page, {**geometry, control.result_type: [label]})
         regions.append(_found(region, detections.scores[row], detections.source_of(row)))
         for chooser, chosen in _chosen(detections, row, part_choice, choices):
@@ -159,8 +157,7 @@ def pose_regions(
         family: dict[str, str] = {}
         source = poses.source_of(person)
         if parent is not None:
-            x1, y1, x2, y2 = (float(edge) for edge in poses.boxes_xyxy[person])
-            box = _rectangle(x1, y1, x2, y2, page)
+            box = _rectangle(poses.boxes_xyxy[person], page)
             value = {**box, parent.control.result_type: [parent.label]}
             region = _region(parent.control, page, value)
             family = {"parentID": region["id"]}
@@ -209,7 +206,17 @@ def _percent(pixels: float, side: int) -> float:
     return round(min(max(100 * pixels / side, 0.0), 100.0), _DECIMALS)
 
 
-def _rectangle(x1: float, y1: float, x2: float, y2: float, page: Page) -> dict[str, Any]:
+def _box(box_xyxy: Float32Array, turn: float, page: Page) -> dict[str, Any]:
+    """A rectangle at its angle, or upright around it where Label Studio would not import that."""
+    if not turn:
+        return _rectangle(box_xyxy, page)
+    turned = turned_rectangle(box_xyxy, turn, (page.height, page.width))
+    around = around_turned(box_xyxy[None], turn)
+    return turned or _rectangle(clip_boxes(around, (page.height, page.width))[0], page)
+
+
+def _rectangle(box_xyxy: Float32Array, page: Page) -> dict[str, Any]:
+    x1, y1, x2, y2 = (float(edge) for edge in box_xyxy)
     left, top = _percent(x1, page.width), _percent(y1, page.height)
     return {
         "x": left,
@@ -218,6 +225,11 @@ def _rectangle(x1: float, y1: float, x2: float, y2: float, page: Page) -> dict[s
         "height": round(_percent(y2, page.height) - top, _DECIMALS),
         "rotation": 0,
     }
+
+
+def _centre(box_xyxy: Float32Array, page: Page) -> dict[str, Any]:
+    x1, y1, x2, y2 = (float(edge) for edge in box_xyxy)
+    return _point((x1 + x2) / 2, (y1 + y2) / 2, page)
 
 
 def _point(x: float, y: float, page: Page) -> dict[str, Any]:
