@@ -13,6 +13,7 @@ import cv2
 import httpx2
 import numpy as np
 import pytest
+from prometheus_client.parser import text_string_to_metric_families
 
 from prelabel.launch.processes import Child, free_port
 
@@ -102,3 +103,33 @@ def test_a_wrong_setting_ends_in_one_line_that_names_it(environment, says):
     assert ended.returncode == 2
     assert says in ended.stderr
     assert "Traceback" not in ended.stderr
+
+
+def test_several_workers_tell_as_one(tmp_path):
+    """Which of them is asked is chance; what they tell is not."""
+    port = free_port()
+    command = [PROGRAMS / "prelabel", "serve", "--port", port, "--workers", "2"]
+    with started(tmp_path, command, port):
+        for _ in range(20):
+            ask(port)
+
+        def asked():
+            """Tasks asked of each process, as one of them tells it."""
+            text = httpx2.get(f"http://127.0.0.1:{port}/metrics").text
+            return {
+                sample.labels["process"]: sample.value
+                for family in text_string_to_metric_families(text)
+                for sample in family.samples
+                if sample.name == "prelabel_tasks_asked_total"
+            }
+
+        deadline = time.monotonic() + 20
+        while len(told := asked()) < 2 or sum(told.values()) < 20:
+            assert time.monotonic() < deadline, told
+            time.sleep(0.2)
+        for _ in range(10):
+            assert asked() == told
+            with httpx2.Client(base_url=f"http://127.0.0.1:{port}") as client:
+                report = client.get("/status").json()
+                assert [one["asked"] for one in report["projects"]] == [20]
+                assert "prelabel_database_up 1.0" in client.get("/metrics").text

@@ -45,6 +45,7 @@ from prelabel.server.backfilling import Backfilling
 from prelabel.server.gauges import OfCache, OfMachine, OfMemory, OfRoom
 from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
+from prelabel.server.processes import Processes, folder_of_siblings
 from prelabel.server.service import Service
 from prelabel.settings import Settings, load
 from prelabel.store.jobs import Jobs
@@ -68,7 +69,8 @@ def app() -> "FastAPI":
     settings = load()
     configure(settings.log_level, settings.log_format)
     ending = Ending(is_started_anew=is_started_anew(settings))
-    return make_app(service(settings, ending), settings)
+    processes = Processes(folder_of_siblings() if settings.workers > 1 else None)
+    return make_app(service(settings, ending), settings, processes)
 
 
 def is_started_anew(settings: Settings) -> bool:

@@ -4,7 +4,7 @@ import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -39,6 +39,7 @@ def serve(
     import uvicorn
 
     from prelabel.logs import configure, warn
+    from prelabel.server.processes import folder_of_children
     from prelabel.settings import hand_down, load
 
     flags = {
@@ -55,22 +56,23 @@ def serve(
     configure(settings.log_level, settings.log_format)
     _require_free(settings.bind_address, settings.port)
     warn(settings)
-    uvicorn.run(
-        "prelabel.cli.serve:announced",
-        factory=True,
-        host=settings.bind_address,
-        port=settings.port,
-        workers=settings.workers,
-        http=_protocol(),
-        ws="none",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        forwarded_allow_ips=settings.proxies,
-        timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACE_S,
-        **encrypted,
-    )
+    with folder_of_children() if settings.workers > 1 else nullcontext():
+        uvicorn.run(
+            "prelabel.cli.serve:announced",
+            factory=True,
+            host=settings.bind_address,
+            port=settings.port,
+            workers=settings.workers,
+            http=_protocol(),
+            ws="none",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            forwarded_allow_ips=settings.proxies,
+            timeout_keep_alive=KEEP_ALIVE_S,
+            timeout_graceful_shutdown=GRACE_S,
+            **encrypted,
+        )
 
 
 def announced() -> Any:

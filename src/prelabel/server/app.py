@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from functools import partial
 
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
@@ -12,8 +13,10 @@ from starlette.exceptions import HTTPException
 
 from prelabel import __version__
 from prelabel.errors import PrelabelError
+from prelabel.server import status
 from prelabel.server.guard import Credentials, Guard
 from prelabel.server.problems import http_problem, problem, request_id_of, unusable
+from prelabel.server.processes import Processes, Told
 from prelabel.server.routes import describe_bodies, routes
 from prelabel.server.service import Service
 from prelabel.server.stopping import noticing_sigterm
@@ -24,29 +27,27 @@ SETTLING_S = 3.0
 all must not keep the server from coming up."""
 
 
-def make_app(service: Service, settings: Settings) -> FastAPI:
-    """The application that serves a service."""
+def make_app(service: Service, settings: Settings, processes: Processes | None = None) -> FastAPI:
+    """The application that serves a service.
 
-    @asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        await asyncio.to_thread(service.begin)
-        settling = asyncio.create_task(asyncio.to_thread(service.settle))
-        await asyncio.wait({settling}, timeout=SETTLING_S)
-        with noticing_sigterm(service.stop_intake):
-            yield
-        await asyncio.to_thread(service.close)
+    Args:
+        service: What answers.
+        settings: Who may ask, and how much.
+        processes: The others that serve on the same port; None where there are none.
+    """
+    processes = processes or Processes()
 
     app = FastAPI(
         title="prelabel",
         version=__version__,
         description="ML backend for Label Studio.",
-        lifespan=lifespan,
+        lifespan=partial(_begun_and_ended, service, processes),
         # These pages have a browser fetch their scripts from elsewhere.
         docs_url=None if settings.local_data_only else "/docs",
         redoc_url=None if settings.local_data_only else "/redoc",
     )
     app.state.service = service
-    app.include_router(routes(service))
+    app.include_router(routes(service, processes))
     describe_bodies(app)
     app.add_exception_handler(PrelabelError, _named)
     app.add_exception_handler(RequestValidationError, _unusable)
@@ -76,6 +77,21 @@ def make_app(service: Service, settings: Settings) -> FastAPI:
             expose_headers=["X-Request-ID", "Retry-After"],
         )
     return app
+
+
+@asynccontextmanager
+async def _begun_and_ended(
+    service: Service, processes: Processes, _: FastAPI
+) -> AsyncIterator[None]:
+    """From the first request that can be answered to the last."""
+    await asyncio.to_thread(service.begin)
+    processes.begin(lambda: Told(service.metrics.of_process(), status.of_process(service)))
+    settling = asyncio.create_task(asyncio.to_thread(service.settle))
+    await asyncio.wait({settling}, timeout=SETTLING_S)
+    with noticing_sigterm(service.stop_intake):
+        yield
+    processes.close()
+    await asyncio.to_thread(service.close)
 
 
 async def _named(request: Request, error: Exception) -> Response:

@@ -5,16 +5,17 @@ What is read only when somebody asks (queues, jobs, caches) stands in `gauges`.
 
 import platform
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from threading import active_count
-from typing import Any
+from types import MappingProxyType
 
 from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
     Histogram,
+    Metric,
     ProcessCollector,
 )
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -26,6 +27,7 @@ from prelabel.pipeline import Outcome, Prediction
 from prelabel.server.agreement import Remembered, review
 from prelabel.server.bounded import Bounded
 from prelabel.server.confidences import Confidences
+from prelabel.server.processes import labelled
 
 CONTENT_TYPE = CONTENT_TYPE_LATEST
 ACTIONS = frozenset(
@@ -42,10 +44,24 @@ SUBMITTED = "ANNOTATION_CREATED"
 DROPPED = {429: "rate limit", 499: "caller left", 503: "no room"}
 """Requests that were not answered for want of time or room, by their status."""
 
+NO_OTHERS: Mapping[str, Sequence[Metric]] = MappingProxyType({})
+
 _SECONDS = (0.001, 0.005, 0.02, 0.1, 0.5, 1, 2.5, 5, 10, 20, 40, 60, 85, 100)
 _STAGE_SECONDS = (0.0005, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 30, 100)
 _BATCHES = (1, 2, 4, 8, 16, 32, 64)
 _REGIONS = (0, 1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+
+class _Read(CollectorRegistry):
+    """Series that were read already."""
+
+    def __init__(self, families: Sequence[Metric]) -> None:
+        super().__init__()
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        """The series."""
+        yield from self._families
 
 
 class Metrics:
@@ -53,6 +69,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
+        self._of_all = CollectorRegistry()
         ProcessCollector(registry=self._registry)
         self._confidences = Confidences()
         self._remembered = Remembered()
@@ -64,9 +81,14 @@ class Metrics:
         self._count_people()
         self._describe()
 
-    def watch(self, collector: Collector) -> None:
-        """Add series that are read when they are asked for."""
-        self._registry.register(collector)
+    def watch(self, collector: Collector, *, of_all: bool = False) -> None:
+        """Add series that are read when they are asked for.
+
+        Args:
+            collector: Reads them.
+            of_all: They are the same in every server process, as those of the database.
+        """
+        (self._of_all if of_all else self._registry).register(collector)
 
     def began(self) -> None:
         """A request came."""
@@ -147,13 +169,23 @@ class Metrics:
             for label, verdict in reviewed.verdicts:
                 self._reviewed.labels(self._labels.name(label), verdict).inc()
 
-    def exposition(self) -> bytes:
-        """All series in Prometheus' text format; reads the gauges, so it may take a moment."""
-        return generate_latest(self._registry)
+    def exposition(self, processes: Mapping[str, Sequence[Metric]] = NO_OTHERS) -> bytes:
+        """All series in Prometheus' text format; reads the gauges, so it may take a moment.
 
-    def families(self) -> list[Any]:
-        """All series with their names, kinds and help texts."""
+        Args:
+            processes: The series of each of several server processes, this one among them; empty
+                where it is the only one.
+        """
+        own = labelled(processes) if processes else self.of_process()
+        return generate_latest(_Read([*own, *self._of_all.collect()]))
+
+    def of_process(self) -> list[Metric]:
+        """The series that another server process has, too, with other values."""
         return list(self._registry.collect())
+
+    def families(self) -> list[Metric]:
+        """All series with their names, kinds and help texts."""
+        return [*self.of_process(), *self._of_all.collect()]
 
     def _count_requests(self) -> None:
         self._in_flight = Gauge(

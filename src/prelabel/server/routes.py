@@ -16,6 +16,7 @@ from prelabel.server.introduction import Introduction
 from prelabel.server.learning import no_such_job, taken
 from prelabel.server.page import document
 from prelabel.server.problems import MEDIA_TYPE, request_id_of
+from prelabel.server.processes import Processes
 from prelabel.server.service import Service
 
 OFF = taken("The sequence learner is off (SEQUENCE_LEARNING_ENABLED): nothing is trained.")
@@ -65,13 +66,19 @@ def body_of(model: type[messages.Request]) -> dict[str, Any]:
     }
 
 
-def routes(service: Service) -> APIRouter:
-    """All endpoints of the server."""
+def routes(service: Service, processes: Processes) -> APIRouter:
+    """All endpoints of the server.
+
+    Args:
+        service: What answers.
+        processes: What other server processes on the same port tell of themselves.
+    """
     router = APIRouter(responses=_PROBLEMS)
     _add_predicting(router, service)
     _add_events(router, service)
     _add_job_status(router, service)
     _add_watching(router, service)
+    _add_figures(router, service, processes)
     _add_cancelling(router, service)
     return router
 
@@ -212,21 +219,29 @@ def _add_watching(router: APIRouter, service: Service) -> None:
         """For orchestrators: requests may be sent here. Needs no password."""
         return _json({"status": service.state}, 200 if service.state == "ok" else 503)
 
+
+def _add_figures(router: APIRouter, service: Service, processes: Processes) -> None:
+    def series() -> bytes:
+        told = {name: one.series for name, one in processes.all().items()}
+        return service.metrics.exposition(told)
+
+    def report() -> dict[str, Any]:
+        return status.report(service, [one.status for one in processes.all().values()])
+
     @router.get("/metrics", response_class=Response, responses=_SERIES)
     async def prometheus() -> Response:
         """Prometheus metrics."""
-        series = await asyncio.to_thread(service.metrics.exposition)
-        return Response(series, media_type=metrics.CONTENT_TYPE)
+        return Response(await asyncio.to_thread(series), media_type=metrics.CONTENT_TYPE)
 
     @router.get("/status", response_model=answers.StatusAnswer)
     async def status_json() -> Response:
         """What the status page shows, for machines."""
-        return _json(await asyncio.to_thread(status.report, service))
+        return _json(await asyncio.to_thread(report))
 
     @router.get("/", response_class=HTMLResponse)
     async def status_page() -> Response:
         """What was asked, done and failed, and why, for people."""
-        told = await asyncio.to_thread(status.report, service)
+        told = await asyncio.to_thread(report)
         return HTMLResponse(document.document(told), headers=document.headers())
 
 

@@ -110,7 +110,7 @@ class Service:
         self.backfilling = backfilling
         self.admission = admission or Admission()
         self.metrics.watch(OfPredictors(self.predictors))
-        self.metrics.watch(OfRecords(self.records))
+        self.metrics.watch(OfRecords(self.records), of_all=True)
         self.metrics.watch(OfAdmission(self.admission.occupancy))
         self.metrics.watch(OfState(lambda: self.state))
         self._studio = studio = replace(studio, clock=self.metrics)
