@@ -178,6 +178,13 @@ def test_tasks_of_a_project_are_added_up():
     assert [one["task"] for one in project["last_failures"]] == ["task 2", "task 1"]
 
 
+def test_the_order_of_projects_is_the_same_whichever_process_tells():
+    few, many = status(), status()
+    few["projects"][0] |= {"project": "7", "asked": 1}
+    for processes in ([few, many], [many, few]):
+        assert [one["project"] for one in _together(processes)["projects"]] == ["1", "7"]
+
+
 def test_what_waits_is_added_up_and_one_that_hangs_is_told():
     hung = status(status="degraded", reason="boxes do not come back", model_loaded=True)
     hung["predictors"]["boxes"] |= {"loaded": True, "oldest_s": 9.0, "reason": "no weights"}

@@ -85,11 +85,11 @@ def _predictor(several: Sequence[dict[str, Any]]) -> dict[str, Any]:
 
 
 def _projects(several: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Projects, each of which any process may have seen."""
+    """Projects, each of which any process may have seen; those asked for most first."""
     by_name: dict[str, list[dict[str, Any]]] = {}
     for one in several:
         by_name.setdefault(one["project"], []).append(one)
-    return [
+    whole = [
         {
             "project": name,
             **{key: sum(one[key] for one in seen) for key in ("asked", *KINDS)},
@@ -98,6 +98,7 @@ def _projects(several: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
         }
         for name, seen in by_name.items()
     ]
+    return sorted(whole, key=lambda project: (-project["asked"], project["project"]))
 
 
 def _reasons(several: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
