@@ -134,6 +134,22 @@ def test_a_folder_that_somebody_else_put_there_is_not_read(parent, tmp_path, mon
     assert folder_of_siblings() is None
 
 
+def test_a_look_that_fails_is_followed_by_another(folder, monkeypatch):
+    monkeypatch.setattr("prelabel.server.processes.EVERY_S", 0.01)
+    looks = iter([ValueError("broken"), OSError("disk full"), Told(series(1), {})])
+
+    def tell():
+        look = next(looks, None)
+        if isinstance(look, Exception):
+            raise look
+        return look or Told(series(1), {})
+
+    processes = Processes(folder)
+    processes.begin(tell)
+    wait_for((folder / f"{ME}.json").exists)
+    processes.close()
+
+
 def test_each_sample_has_its_process_and_each_family_stands_once():
     text = Metrics().exposition({"7": series(2, [0.5]), "8": series(3)}).decode()
     assert text.count("# TYPE tasks_total counter") == 1

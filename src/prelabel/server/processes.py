@@ -80,6 +80,8 @@ class Processes:
                 self._write(self._tell())
             except OSError as error:  # the others then show what it told before
                 log.warning("not told to the other processes", reason=str(error))
+            except Exception:  # a defect in one look must not end all that follow
+                log.exception("not told to the other processes")
             if self._over.wait(EVERY_S):
                 return
 
