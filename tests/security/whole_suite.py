@@ -16,7 +16,7 @@ ARTEFACTS = Path(__file__).resolve().parents[2] / "artefacts"
 SECRETS = {
     "web token": re.compile(r"eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]{4,}"),
     "authorization": re.compile(r"(?i)authorization\W{1,6}(basic|bearer|token) [\w.=+/-]{6,}"),
-    "password in an address": re.compile(r"\w://[^/\s:@'\"]*:[^/\s:@'\"*…]{3,}@[\w\[]"),
+    "password in an address": re.compile(r"\w://[^/?#\s:@'\"]*:[^/?#\s:@'\"*…]{3,}@[\w\[]"),
     "signature of an address": re.compile(r"(?i)(x-amz-|x-goog-)?(signature|sig)=[\w%+/]{6,}"),
 }
 OF_OTHERS = ("label-studio", "postgres", "redis", "nginx", "prometheus", "command")
