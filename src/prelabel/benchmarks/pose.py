@@ -298,11 +298,11 @@ def _timed(way: _Way, photo: UInt8Array, boxes: Float32Array) -> _Look:
     cpu_started, started = process_time(), perf_counter()
     way.look(photo, boxes)
     took_s, took_cpu_s = perf_counter() - started, process_time() - cpu_started
-    share, cpu_share = (
-        (watch.clock_s - models_s) / took_s,
-        (watch.cpu_s - models_cpu_s) / took_cpu_s,
+    return _Look(
+        took_s,
+        share=(watch.clock_s - models_s) / took_s,
+        cpu_share=(watch.cpu_s - models_cpu_s) / took_cpu_s,
     )
-    return _Look(took_s, share, cpu_share)
 
 
 @contextmanager

@@ -81,7 +81,7 @@ class Processes:
             except OSError as error:  # the others then show what it told before
                 log.warning("not told to the other processes", reason=str(error))
             except Exception:  # a defect in one look must not end all that follow
-                log.exception("not told to the other processes")
+                log.exception("defect", thing="what is told to the other processes")
             if self._over.wait(EVERY_S):
                 return
 

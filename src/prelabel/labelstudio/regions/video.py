@@ -36,11 +36,11 @@ MOST_ONWARDS = 250
 LOOKS = 16
 """At how many places the way from one keyframe to the next is looked at, at most."""
 
-_NOMINAL_EDGES = np.array([*NOMINAL_HW[::-1], *NOMINAL_HW[::-1]], np.float32)
 TurnedBox = tuple[Float32Array, float]
 """A box xyxy (4,) in pixels of `NOMINAL_HW`, and the degrees clockwise by which it is turned about
 its centre."""
 
+_NOMINAL_EDGES = np.array([*NOMINAL_HW[::-1], *NOMINAL_HW[::-1]], np.float32)
 _KEYFRAME_KEYS = (*NUMBER_KEYS, "rotation")
 _DECIMALS = 4
 _NO_POINTS = np.zeros((0, 2), np.float32)
