@@ -171,3 +171,25 @@ def test_sigterm_ends_the_program_as_ctrl_c_does_and_only_inside():
     with ending_on_signals(), pytest.raises(KeyboardInterrupt):
         signal.raise_signal(signal.SIGTERM)
     assert signal.getsignal(signal.SIGTERM) == before
+
+
+def test_a_signal_is_heard_that_does_not_interrupt_the_wait_for_it(tmp_path):
+    # Taken by another thread, as if it had come just before the main thread began to wait.
+    code = """if True:
+        import signal, threading, time
+        from prelabel.launch.processes import await_signal, ending_on_signals
+
+        def signalled():
+            time.sleep(0.2)
+            signal.pthread_kill(threading.get_ident(), signal.SIGTERM)
+
+        threading.Thread(target=signalled, daemon=True).start()
+        try:
+            with ending_on_signals():
+                await_signal()
+        except KeyboardInterrupt:
+            raise SystemExit(3)
+        """
+    with python("waiting", code, tmp_path) as child:
+        wait_for(lambda: not child.running)
+        assert child.exit_code == 3

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeAlias
+from typing import Never, Self, TypeAlias
 
 import httpx2
 import structlog
@@ -201,6 +201,16 @@ def ending_on_signals() -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def await_signal() -> Never:
+    """Do nothing until a signal raises KeyboardInterrupt, in the main thread.
+
+    It looks now and then: Python runs handlers in the main thread only, and one that waits without
+    an end does not hear of a signal that came just before it began, or to another thread.
+    """
+    while True:
+        time.sleep(POLL_S)
 
 
 @contextmanager

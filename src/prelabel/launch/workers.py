@@ -6,13 +6,12 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing.context import SpawnProcess
-from threading import Event
 
 import structlog
 
 from prelabel.assembly.jobs import runners_of_worker
 from prelabel.errors import PrelabelError
-from prelabel.launch.processes import ending_on_signals, undisturbed
+from prelabel.launch.processes import await_signal, ending_on_signals, undisturbed
 from prelabel.logs import configure
 from prelabel.runtime.ending import Ending
 from prelabel.settings import Settings, load
@@ -54,7 +53,7 @@ def _work(settings: Settings) -> None:
             for runner in runners:
                 runner.start()
             log.info("working", process=os.getpid(), threads=settings.worker_threads)
-            Event().wait()
+            await_signal()
         except KeyboardInterrupt:
             log.info("stopping")
     with undisturbed(), ThreadPoolExecutor(len(runners)) as stopping:
