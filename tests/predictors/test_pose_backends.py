@@ -124,6 +124,16 @@ def test_sessions_have_the_threads_asked_for_and_do_not_spin_for_long(
     assert options.get_session_config_entry(key) == value
 
 
+def test_sessions_share_an_arena_also_where_somebody_else_registered_one():
+    open_session(HOLISTIC, Runtime(), INPUT_HW)
+    backends._register_arena.cache_clear()
+
+    session = open_session(NANODET, Runtime(), (64, 64))
+
+    options = session._session.get_session_options()
+    assert options.get_session_config_entry("session.use_env_allocators") == "1"
+
+
 @pytest.mark.parametrize("device", ["cuda", "cuda:1", "mps", "npu"])
 def test_a_device_that_is_not_there_falls_back_to_the_cpu_and_says_so(device, monkeypatch):
     monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CPUExecutionProvider"])

@@ -3,15 +3,17 @@
 import threading
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 
 from prelabel.errors import ModelError
+from prelabel.predictors.backends import open_session
 from prelabel.predictors.pose_models import embedded_models
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import Runtime
 from prelabel.predictors.streams import inputs_alone, open_streams
-from prelabel.predictors.wholebody import People, PoseEstimator
+from prelabel.predictors.wholebody import People, PoseEstimator, images_in_a_call
 from prelabel.types import Image
 
 PATIENCE_S = 20
@@ -104,6 +106,22 @@ def test_two_inputs_run_at_the_same_time():
     opened(RememberingOpener(), threads=2).each(2, lambda session, rows: both.wait())
 
 
+def test_the_caller_needs_nobody_where_all_helpers_are_busy():
+    def first(session, rows):
+        if rows.start == 0:
+            is_busy.set()
+            may_end.wait(PATIENCE_S)
+        return rows.start
+
+    is_busy, may_end = threading.Event(), threading.Event()
+    streams = opened(RememberingOpener(), threads=2)
+    streams._helpers.submit(first, None, slice(0, 1))
+    is_busy.wait(PATIENCE_S)
+
+    assert streams.each(4, lambda session, rows: rows.start) == [0, 1, 2, 3]
+    may_end.set()
+
+
 def test_what_one_input_raises_is_raised():
     def fail(session, rows):
         if rows.start == 3:
@@ -153,3 +171,36 @@ def test_keypoints_of_streams_are_those_of_one_run():
 
     assert several.keypoints_xy == pytest.approx(one.keypoints_xy, abs=1e-3)
     assert several.keypoint_scores == pytest.approx(one.keypoint_scores, abs=1e-5)
+
+
+def test_several_images_are_looked_at_side_by_side_as_each_by_itself(shared_data):
+    pytest.importorskip("onnxruntime", reason="pip install 'prelabel[pose]'")
+    path = shared_data / "images" / "astronaut.png"
+    photo = Image(cv2.imread(str(path), cv2.IMREAD_COLOR_RGB))
+    turned = Image(np.ascontiguousarray(photo.pixels_rgb[:, ::-1]))
+    images = [photo, turned, Image(np.zeros_like(photo.pixels_rgb)), photo]
+    opened_with = []
+
+    def opener(path, runtime, probe_hw):
+        opened_with.append((path.name, runtime.threads))
+        return open_session(path, runtime, probe_hw)
+
+    models = embedded_models(PoseSettings.of({}))
+    estimator = PoseEstimator.opened(models, Runtime(threads=2), "pose", opener)
+
+    alone = [estimator.poses([image], min_score=0)[0] for image in images]
+    together = estimator.poses(images, min_score=0)
+
+    assert (models.detector_path.name, 1) in opened_with
+    assert [len(poses) for poses in together] == [len(poses) for poses in alone]
+    assert len(alone[0]) == 1
+    for one, other in zip(alone, together, strict=True):
+        assert other.boxes_xyxy == pytest.approx(one.boxes_xyxy, abs=1e-2)
+        assert other.keypoints_xy == pytest.approx(one.keypoints_xy, abs=1e-2)
+
+
+def test_a_call_has_an_image_for_each_thread():
+    assert images_in_a_call(Runtime(threads=2)) == 4
+    assert images_in_a_call(Runtime(threads=16)) == 16
+    assert images_in_a_call(Runtime(threads=128)) == 32
+    assert images_in_a_call(Runtime(device="cuda", threads=2)) == 32

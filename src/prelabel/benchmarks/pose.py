@@ -13,7 +13,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from threading import Lock
-from time import perf_counter, process_time, sleep
+from time import perf_counter, process_time, sleep, thread_time
 from typing import Any
 
 import numpy as np
@@ -34,7 +34,7 @@ from prelabel.predictors.pose_models import (
 )
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.sessions import Outputs, Runtime, Session, require_known
-from prelabel.predictors.wholebody import PoseEstimator
+from prelabel.predictors.wholebody import PoseEstimator, images_in_a_call
 from prelabel.types import Float32Array, Image, UInt8Array
 
 PEOPLE = (1, 4, 16)
@@ -73,16 +73,22 @@ def pose(
 
 @dataclass(frozen=True, slots=True)
 class _Way:
-    """One way to look at an image, and what sees its models run."""
+    """One way to look at images, and what sees its models run.
+
+    Attributes:
+        look: Takes images (H, W, 3) and the boxes (N, 4) of the people in each.
+        at_once: How many images it is given at a time.
+    """
 
     name: str
-    look: Callable[[UInt8Array, Float32Array], None]
+    look: Callable[[Sequence[UInt8Array], Float32Array], None]
     stopwatch: "_Stopwatch"
+    at_once: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Look:
-    """What one look at an image took, and the models' shares of its time and of its CPU time."""
+    """What one image took, and the models' shares of its time and of its CPU time."""
 
     seconds: float
     share: float
@@ -94,7 +100,7 @@ class _Stopwatch:
 
     Attributes:
         clock_s: Seconds by the clock.
-        cpu_s: Seconds of CPU that all threads of this process took in that time.
+        cpu_s: Seconds of CPU that the runs took.
     """
 
     def __init__(self) -> None:
@@ -103,32 +109,42 @@ class _Stopwatch:
         self._running = 0
         self._turn = Lock()
 
-    def __enter__(self) -> None:
+    @contextmanager
+    def runs(self, cpu_time: Callable[[], float]) -> Iterator[None]:
+        """Inside, a model runs.
+
+        Args:
+            cpu_time: CPU seconds of whom it runs on: of this thread, or, where it runs on several
+                and no other model beside it, of all.
+        """
         with self._turn:
             if not self._running:
                 self.clock_s -= perf_counter()
-                self.cpu_s -= process_time()
             self._running += 1
-
-    def __exit__(self, *_: object) -> None:
-        with self._turn:
-            self._running -= 1
-            if not self._running:
-                self.clock_s += perf_counter()
-                self.cpu_s += process_time()
+        started = cpu_time()
+        try:
+            yield
+        finally:
+            took_cpu_s = cpu_time() - started
+            with self._turn:
+                self.cpu_s += took_cpu_s
+                self._running -= 1
+                if not self._running:
+                    self.clock_s += perf_counter()
 
 
 class _TimedSession:
     """A session whose runs a stopwatch sees."""
 
-    def __init__(self, session: Session, stopwatch: _Stopwatch) -> None:
+    def __init__(self, session: Session, stopwatch: _Stopwatch, threads: int) -> None:
         self.device, self.reason = session.device, session.reason
         self.input_shape = session.input_shape
         self._session = session
         self._stopwatch = stopwatch
+        self._cpu_time = thread_time if threads == 1 else process_time
 
     def run(self, inputs: Float32Array) -> Outputs:
-        with self._stopwatch:
+        with self._stopwatch.runs(self._cpu_time):
             return self._session.run(inputs)
 
 
@@ -141,7 +157,7 @@ class _TimedRuns:
         self._stopwatch = stopwatch
 
     def run(self, outputs: list[str], inputs: dict[str, Float32Array]) -> Outputs:
-        with self._stopwatch:
+        with self._stopwatch.runs(process_time):
             found: Outputs = self._session.run(outputs, inputs)
         return found
 
@@ -150,8 +166,10 @@ def _ways(name: str, folder: Path, device: str) -> Iterator[_Way]:
     files = _models(name, folder)
     yield _rtmlib(files, device)
     cores = usable_cores()
-    yield _bare(files, Runtime(device=device, threads=cores))
-    yield _prelabel("prelabel", files, Runtime(device=device, threads=cores))
+    runtime = Runtime(device=device, threads=cores)
+    yield _bare(files, runtime)
+    yield _prelabel("prelabel", files, runtime)
+    yield _prelabel("prelabel", files, runtime, images_in_a_call(runtime))
     if device == "cpu" and find_spec("openvino"):
         for precision in ("fp32", "bf16"):
             runtime = Runtime("openvino", device, cores, precision)
@@ -186,23 +204,25 @@ def _models(name: str, folder: Path) -> WholeBodyModels:
     )
 
 
-def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime) -> _Way:
+def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime, at_once: int = 1) -> _Way:
     stopwatch = _Stopwatch()
 
     def opener(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
-        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch)
+        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime.threads)
 
     estimator = PoseEstimator.opened(files, runtime, name, opener)
     if estimator.reason:
         name = f"{name} ({estimator.device}!)"
+    if at_once > 1:
+        name = f"{name}, {at_once} at once"
 
-    def look(pixels_rgb: UInt8Array, boxes_xyxy: Float32Array) -> None:
-        image = Image(pixels_rgb)
-        estimator.people([image])
+    def look(pictures_rgb: Sequence[UInt8Array], boxes_xyxy: Float32Array) -> None:
+        images = [Image(pixels_rgb) for pixels_rgb in pictures_rgb]
+        estimator.people(images)
         people = People(boxes_xyxy, np.ones(len(boxes_xyxy), np.float32))
-        estimator.poses_of([image], [people], min_score=0.3)
+        estimator.poses_of(images, [people] * len(images), min_score=0.3)
 
-    return _Way(name, look, stopwatch)
+    return _Way(name, look, stopwatch, at_once)
 
 
 def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
@@ -213,14 +233,19 @@ def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
     """
     stopwatch = _Stopwatch()
     side = files.detector.side
-    detector = _TimedSession(open_session(files.detector_path, runtime, (side, side)), stopwatch)
-    pose = _TimedSession(open_session(files.pose_path, runtime, files.pose.input_hw), stopwatch)
+
+    def opened(path: Path, probe_hw: tuple[int, int]) -> Session:
+        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime.threads)
+
+    detector = opened(files.detector_path, (side, side))
+    pose = opened(files.pose_path, files.pose.input_hw)
     _, _, height, width = detector.input_shape
     rectangular = files.detector.rectangular and height is None and width is None
     input_hw = (height or side, width or side)
     tables = TABLES_BGR[files.detector.family]
 
-    def look(pixels_rgb: UInt8Array, boxes_xyxy: Float32Array) -> None:
+    def look(pictures_rgb: Sequence[UInt8Array], boxes_xyxy: Float32Array) -> None:
+        (pixels_rgb,) = pictures_rgb
         canvas_hw, ratio = canvas_size(IMAGE_HW, input_hw, rectangular=rectangular)
         detector.run(planes([letterbox(pixels_rgb, canvas_hw, ratio)], tables, swap=True))
         centres, sizes = simcc.crop_regions(boxes_xyxy, files.pose.input_hw)
@@ -252,9 +277,10 @@ def _rtmlib(files: WholeBodyModels, device: str) -> _Way:
     for tool in (detector, pose):
         tool.session = _TimedRuns(tool.session, stopwatch)
 
-    def look(pixels_bgr: UInt8Array, boxes_xyxy: Float32Array) -> None:
-        detector(pixels_bgr)
-        pose(pixels_bgr, boxes_xyxy)
+    def look(pictures_bgr: Sequence[UInt8Array], boxes_xyxy: Float32Array) -> None:
+        for pixels_bgr in pictures_bgr:
+            detector(pixels_bgr)
+            pose(pixels_bgr, boxes_xyxy)
 
     return _Way("rtmlib in a loop", look, stopwatch)
 
@@ -274,16 +300,17 @@ def _print_rows(
 
     Then each by itself, image after image, for its models' shares.
     """
+    photos = [photo.copy() for _ in range(max(way.at_once for way in ways))]
     seconds: list[list[float]] = [[] for _ in ways]
     for turn in range(runs + 1):
         for way, took in zip(ways, seconds, strict=True):
             sleep(PAUSE_S)
-            look = _timed(way, photo, boxes)
+            look = _timed(way, photos, boxes)
             if turn > 0:  # the first turn warms up
                 took.append(look.seconds)
     first_s = median(seconds[0])
     for way, took in zip(ways, seconds, strict=True):
-        looks = [_timed(way, photo, boxes) for _ in range(runs + 1)][1:]
+        looks = [_timed(way, photos, boxes) for _ in range(runs + 1)][1:]
         print(
             f"{start} {way.name:<24} {median(took) * 1e3:>9.0f} {max(took) * 1e3:>8.0f} "
             f"{first_s / median(took):>13.2f}x {median(look.share for look in looks):>13.1%} "
@@ -292,14 +319,14 @@ def _print_rows(
         )
 
 
-def _timed(way: _Way, photo: UInt8Array, boxes: Float32Array) -> _Look:
+def _timed(way: _Way, photos: Sequence[UInt8Array], boxes: Float32Array) -> _Look:
     watch = way.stopwatch
     models_s, models_cpu_s = watch.clock_s, watch.cpu_s
     cpu_started, started = process_time(), perf_counter()
-    way.look(photo, boxes)
+    way.look(photos[: way.at_once], boxes)
     took_s, took_cpu_s = perf_counter() - started, process_time() - cpu_started
     return _Look(
-        took_s,
+        took_s / way.at_once,
         share=(watch.clock_s - models_s) / took_s,
         cpu_share=(watch.cpu_s - models_cpu_s) / took_cpu_s,
     )

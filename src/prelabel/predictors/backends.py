@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 import threading
+from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from prelabel.errors import (
     first_line,
 )
 from prelabel.predictors.sessions import Opener, Outputs, Runtime, Session, probe
+from prelabel.predictors.trimming import give_back_freed_memory
 from prelabel.types import Float32Array
 
 Provider = tuple[str, dict[str, object]]
@@ -47,6 +50,7 @@ def open_session(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Ses
     with _opening:
         if key not in _opened:
             _opened[key] = _OPENERS[runtime.backend](path, runtime, probe_hw)
+            give_back_freed_memory()
         return _opened[key]
 
 
@@ -107,6 +111,9 @@ def _start_onnxruntime(
     options.intra_op_num_threads = runtime.threads
     options.inter_op_num_threads = 1
     _tame_spinning(onnxruntime, options)
+    if provider is None:
+        _register_arena(onnxruntime)
+        options.add_session_config_entry("session.use_env_allocators", "1")
     options.log_severity_level = 3
     providers = [*([provider] if provider else []), "CPUExecutionProvider"]
     try:
@@ -132,6 +139,19 @@ def _tame_spinning(onnxruntime: Any, options: Any) -> None:
         options.add_session_config_entry("session.intra_op.spin_duration_us", "20")
     else:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+
+
+@lru_cache(maxsize=1)
+def _register_arena(onnxruntime: Any) -> None:
+    """Have one arena for the memory that sessions on the CPU need while they run.
+
+    Each would keep one of its own, as large as its largest run: two models, each opened for one run
+    on all threads and for several on one, take 100 to 160 MB less together.
+    """
+    arena, plain = onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, onnxruntime.OrtMemType.DEFAULT
+    memory = onnxruntime.OrtMemoryInfo("Cpu", arena, 0, plain)
+    with suppress(RuntimeError):  # somebody else in this process has registered one
+        onnxruntime.create_and_register_allocator(memory, None)
 
 
 class OpenVinoSession:

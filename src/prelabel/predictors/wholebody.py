@@ -32,6 +32,8 @@ log = structlog.get_logger(__name__)
 BATCH_ON_CPU = 4
 BATCH_ON_GPU = 32
 
+MOST_IMAGES = 32  # of full HD these are 200 MB
+
 
 class WholeBody:
     """A `Predictor` of `Poses` with K = 133.
@@ -68,7 +70,7 @@ class WholeBody:
     @property
     def batch_size(self) -> int:
         """How many images in one call pay off on the device."""
-        return _batch_on(self._settings.runtime.device)
+        return images_in_a_call(self._settings.runtime)
 
     def check(self) -> None:
         """Look whether the files are here or can be fetched.
@@ -150,11 +152,12 @@ class PoseEstimator:
     """Two opened models and the arithmetic around them; safe to call from several threads."""
 
     def __init__(
-        self, models: WholeBodyModels, detector: Session, pose: Streams, source: str
+        self, models: WholeBodyModels, detector: Streams, pose: Streams, source: str
     ) -> None:
         """Take both models, opened, and the name that the poses are to carry."""
-        self._detector = PersonDetector(detector, models.detector)
-        self._detector_batch = _batch_on(detector.device)
+        self._detector = detector
+        self._detector_model = models.detector
+        self._detector_batch = _batch_on(detector.session.device)
         self._pose = pose
         self._pose_batch = _batch_on(pose.session.device)
         self._model = models.pose
@@ -162,7 +165,7 @@ class PoseEstimator:
         self._input_hw = (height or models.pose.input_hw[0], width or models.pose.input_hw[1])
         self._source = source
         self.device = pose.session.device
-        self.reason = detector.reason or pose.session.reason
+        self.reason = detector.session.reason or pose.session.reason
 
     @classmethod
     def opened(
@@ -170,13 +173,19 @@ class PoseEstimator:
     ) -> "PoseEstimator":
         """Open both files with `opener`; errors as of `open_session`."""
         side = models.detector.side
-        detector = opener(models.detector_path, runtime, (side, side))
+        detector = open_streams(models.detector_path, runtime, (side, side), opener)
         pose = open_streams(models.pose_path, runtime, models.pose.input_hw, opener)
         return cls(models, detector, pose, source)
 
     def people(self, images: Sequence[Image]) -> list[People]:
-        """The people in each image."""
-        return self._detector.find(images, self._detector_batch)
+        """The people in each image, of several images side by side or in batches."""
+
+        def look(session: Session, rows: slice) -> list[People]:
+            detector = PersonDetector(session, self._detector_model)
+            return detector.find(images[rows], self._detector_batch)
+
+        looks = self._detector.each(len(images), look)
+        return [found for people in looks for found in people]
 
     def poses(self, images: Sequence[Image], min_score: float) -> list[Poses]:
         """People and their keypoints in each image."""
@@ -234,6 +243,11 @@ class PoseEstimator:
             done = rows.stop
         places, raw_scores = (np.concatenate(parts) for parts in zip(*found, strict=True))
         return places, raw_scores
+
+
+def images_in_a_call(runtime: Runtime) -> int:
+    """How many images in one call pay off on the device; on a CPU at least one for each thread."""
+    return max(_batch_on(runtime.device), min(runtime.threads, MOST_IMAGES))
 
 
 def build(options: Mapping[str, Any]) -> WholeBody:
