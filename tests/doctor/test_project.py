@@ -52,6 +52,38 @@ def test_a_project_that_does_not_exist_is_a_failure(machine, signed_in):
     assert (diagnosis.status, diagnosis.finding) == ("failure", "99: Not found")
 
 
+def predicted(label="body_distortion", control="label"):
+    value = {"x": 1, "y": 1, "width": 5, "height": 5, "rectanglelabels": [label]}
+    region = {"from_name": control, "to_name": "image", "type": "rectanglelabels", "value": value}
+    return {"predictions": [{"model_version": "m", "result": [region]}]}
+
+
+def test_tasks_without_predictions_are_nothing_to_judge(case):
+    assert project.predictions(case).status == "skipped"
+
+
+def test_predictions_that_fit_the_label_config_are_well(case, studio, upload):
+    upload(2)
+    studio.tasks = [task | predicted() for task in studio.tasks]
+    diagnosis = project.predictions(case)
+    assert (diagnosis.status, diagnosis.finding) == (
+        "ok",
+        "those of 2 tasks looked at fit the label config",
+    )
+
+
+def test_predictions_for_an_earlier_label_config_are_told_with_the_mend(case, studio, upload):
+    upload(2)
+    studio.tasks[0] |= predicted(control="boxes")
+    studio.tasks[1] |= predicted(label="hand")
+    diagnosis = project.predictions(case)
+    assert diagnosis.status == "warning"
+    assert "name the control 'boxes', the label 'hand', not in the label config" in (
+        diagnosis.finding
+    )
+    assert diagnosis.mend.startswith("prelabel run --project 1 --force")
+
+
 def test_what_a_label_config_leaves_to_people_is_told(case):
     diagnosis = project.label_config(case)
     assert diagnosis.status == "ok"

@@ -11,6 +11,7 @@ import structlog
 from prelabel.batch.push import Target
 from prelabel.errors import PrelabelError
 from prelabel.labelstudio.config import LabelConfig
+from prelabel.labelstudio.regions.check import names_gone
 from prelabel.labelstudio_api.client import all_of
 from prelabel.labelstudio_api.predictions import holds
 from prelabel.labelstudio_api.session import Json
@@ -29,7 +30,7 @@ def outdated(target: Target, config: LabelConfig) -> tuple[str, ...]:
         config: The project's label config as it is now.
     """
     try:
-        gone = {name for region in _regions(target) for name in _not_in(config, region)}
+        gone = names_gone(_regions(target), config)
     except PrelabelError as error:  # the run will say it, or it has passed
         log.info("predictions not looked at", reason=str(error))
         return ()
@@ -49,17 +50,4 @@ def _regions(target: Target) -> Iterator[Json]:
     for row in target.studio.list_tasks(target.project, these, _LOOKED_AT).get("tasks") or []:
         for stored in row.get("predictions") or []:
             if stored.get("model_version") == target.version:
-                # Relations between regions are of no control.
-                yield from (one for one in stored.get("result") or [] if one.get("from_name"))
-
-
-def _not_in(config: LabelConfig, region: Json) -> Iterator[str]:
-    """The control and the labels that a region names and the label config has not."""
-    name, kind = str(region["from_name"]), str(region.get("type"))
-    control = config.control(name)
-    if control is None:
-        yield f"the control {name!r}"
-        return
-    named = (region.get("value") or {}).get(kind)
-    if kind == control.result_type and isinstance(named, list) and control.stored_labels:
-        yield from (f"the label {one!r}" for one in named if one not in control.stored_labels)
+                yield from stored.get("result") or []

@@ -52,6 +52,7 @@ CHECKS = (
     Check("private addresses", _STUDIO, label_studio.private_addresses, ("token",)),
     Check("project", _PROJECT, project.project, ("token",)),
     Check("label config", _PROJECT, project.label_config, ("project",)),
+    Check("predictions", _PROJECT, project.predictions, ("label config",)),
     Check("images", _PROJECT, project.images, ("label config", "OpenCV import"), _FETCH_LIMIT_S),
     Check("attached backend", _PROJECT, attachment.attached, ("project",), _CALLS_LIMIT_S),
     Check("events", _PROJECT, attachment.events, ("attached backend",), _CALLS_LIMIT_S),

@@ -7,7 +7,10 @@ from prelabel.assembly import parts
 from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.errors import LabelStudioError, TaskError
+from prelabel.labelstudio.regions.check import names_gone
 from prelabel.labelstudio.tasks import Task
+from prelabel.labelstudio_api.client import all_of
+from prelabel.labelstudio_api.session import Json
 from prelabel.media.decode import decode
 from prelabel.media.fetch import Fetcher
 from prelabel.media.references import ImageReference, Origin, shown
@@ -15,6 +18,16 @@ from prelabel.plan import Plan
 from prelabel.steps import PoseStep, Step, VideoStep
 
 SAMPLES = 3
+
+PREDICTED_SAMPLES = 40
+"""Tasks whose predictions are looked at: a label config is changed for all, or for none."""
+
+_PREDICTED: Json = {
+    "filter": "filter:tasks:total_predictions",
+    "operator": "greater",
+    "type": "Number",
+    "value": 0,
+}
 
 
 def project(case: Case) -> Diagnosis:
@@ -66,6 +79,29 @@ def label_config(case: Case) -> Diagnosis:
             f"Correct it at {config_page}",
         )
     return ok(found)
+
+
+def predictions(case: Case) -> Diagnosis:
+    """Whether the predictions that tasks hold already fit the label config as it is now."""
+    number = int(case.project["id"])
+    tasks = case.studio.list_tasks(number, all_of(_PREDICTED), PREDICTED_SAMPLES).get("tasks") or []
+    if not tasks:
+        return skipped("no task holds one")
+    regions = [
+        region
+        for task in tasks
+        for stored in task.get("predictions") or []
+        for region in stored.get("result") or []
+    ]
+    gone = names_gone(regions, case.plan.config)
+    looked_at = f"those of {len(tasks)} tasks looked at"
+    if not gone:
+        return ok(f"{looked_at} fit the label config")
+    return warning(
+        f"some of {looked_at} name {', '.join(sorted(gone))}, not in the label config any more",
+        "Label Studio hides what they name, and does not ask for these tasks again.",
+        f"prelabel run --project {number} --force   # makes them anew",
+    )
 
 
 def images(case: Case) -> Diagnosis:

@@ -1,7 +1,7 @@
 """The check of what leaves the house: whether Label Studio would take a result and show it."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from prelabel.labelstudio.config import Control, LabelConfig
@@ -158,3 +158,23 @@ def _keyframe_problems(value: Mapping[str, Any]) -> Iterator[str]:
 
 def _is_duration(value: Mapping[str, Any], key: str) -> bool:
     return are_numbers(value, (key,)) and value[key] > 0
+
+
+def names_gone(result: Iterable[Region], config: LabelConfig) -> set[str]:
+    """The controls and labels, in words, that regions name and the label config does not have.
+
+    Label Studio hides such regions. Relations between regions are of no control.
+    """
+    drawn = (region for region in result if region.get("from_name"))
+    return {name for region in drawn for name in _names_gone(region, config)}
+
+
+def _names_gone(region: Region, config: LabelConfig) -> Iterator[str]:
+    name, kind = str(region["from_name"]), str(region.get("type"))
+    control = config.control(name)
+    if control is None:
+        yield f"the control {name!r}"
+        return
+    named = (region.get("value") or {}).get(kind)
+    if kind == control.result_type and isinstance(named, list) and control.stored_labels:
+        yield from (f"the label {one!r}" for one in named if one not in control.stored_labels)
