@@ -58,8 +58,8 @@ def predicted(label="body_distortion", control="label"):
     return {"predictions": [{"model_version": "m", "result": [region]}]}
 
 
-def test_tasks_without_predictions_are_nothing_to_judge(case):
-    assert project.predictions(case).status == "skipped"
+def test_where_nothing_is_predicted_yet_all_is_well(case):
+    assert project.predictions(case).finding == "no task holds one yet"
 
 
 def test_predictions_that_fit_the_label_config_are_well(case, studio, upload):

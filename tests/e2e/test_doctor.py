@@ -1,5 +1,6 @@
 """The doctor's checks of Label Studio, at a real one."""
 
+import httpx2
 import pytest
 from pydantic import SecretStr
 
@@ -27,6 +28,20 @@ def test_a_project_that_works_is_well_in_every_respect(servers, project, demo_fr
     made = diagnoses(servers, project_id=project.id)
     assert {name: one.status for name, one in made.items()} == dict.fromkeys(made, "ok")
     assert made["images"].finding.startswith("3 of 3")
+
+
+def test_predictions_for_an_earlier_label_config_are_found(servers, project, demo_frames):
+    project.retrieve(project.upload(demo_frames.paths))
+    fit = diagnoses(servers, project_id=project.id)["predictions"]
+    assert fit.finding == f"those of {len(demo_frames.paths)} tasks looked at fit the label config"
+
+    renamed = project.label_config.replace('"body_distortion"', '"distortion"')
+    with httpx2.Client(auth=servers.client.auth, timeout=60) as http:
+        url = f"{servers.label_studio_url}/api/projects/{project.id}/"
+        http.patch(url, json={"label_config": renamed}).raise_for_status()
+    gone = diagnoses(servers, project_id=project.id)["predictions"]
+    assert gone.status == "warning"
+    assert "the label 'body_distortion', not in the label config any more" in gone.finding
 
 
 def test_a_wrong_token_is_told_from_a_label_studio_that_is_away(servers, project):

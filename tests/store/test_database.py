@@ -2,6 +2,8 @@
 
 import errno
 import os
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
 
 import pytest
 from sqlalchemy import make_url, text
@@ -57,6 +59,21 @@ def test_a_database_says_once_how_it_is_laid_out(tmp_path):
         with opened.begin() as connection:
             assert list(connection.scalars(text("SELECT number FROM layout"))) == [LAYOUT]
         opened.dispose()
+
+
+def test_all_who_open_a_new_database_at_one_moment_find_it_whole(tmp_path):
+    at_once = Barrier(8)
+
+    def open_it(folder):
+        at_once.wait(20)
+        opened = open_database("", folder)
+        with opened.begin() as connection:
+            connection.execute(text("SELECT number FROM layout"))
+        opened.dispose()
+
+    with ThreadPoolExecutor(8) as pool:
+        for number in range(10):
+            list(pool.map(open_it, [tmp_path / str(number)] * 8))
 
 
 def test_a_database_that_knows_no_encoding_is_read_and_written(postgres, tmp_path):

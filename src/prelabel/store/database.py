@@ -19,6 +19,7 @@ from sqlalchemy import (
     event,
     func,
     insert,
+    inspect,
     select,
 )
 from sqlalchemy.engine import make_url
@@ -95,18 +96,14 @@ def _mend(address: str, reason: str, *, is_file: bool) -> str:
 
 
 def _make_tables(engine: Engine) -> None:
-    """Make the tables that are missing; other processes may be doing the same."""
-    if engine.dialect.name == "postgresql":
-        with engine.begin() as connection:
-            connection.execute(select(func.pg_advisory_xact_lock(_MAKES_TABLES)))
-            metadata.create_all(connection)
-            _check_layout(connection)
-        return
-    try:
-        metadata.create_all(engine)
-    except DBAPIError:
-        metadata.create_all(engine)
+    """Make the tables that are missing, all or none; others who would do the same wait."""
     with engine.begin() as connection:
+        if not set(metadata.tables) <= set(inspect(connection).get_table_names()):
+            if engine.dialect.name == "postgresql":
+                connection.execute(select(func.pg_advisory_xact_lock(_MAKES_TABLES)))
+            else:  # on its own, Python's driver begins no transaction before such statements
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+            metadata.create_all(connection)
         _check_layout(connection)
 
 
