@@ -78,10 +78,22 @@ def test_predictions_for_an_earlier_label_config_are_told_with_the_mend(case, st
     studio.tasks[1] |= predicted(label="hand")
     diagnosis = project.predictions(case)
     assert diagnosis.status == "warning"
-    assert "name the control 'boxes', the label 'hand', not in the label config" in (
-        diagnosis.finding
+    assert diagnosis.finding == (
+        "those of 2 of 2 tasks looked at name the control 'boxes', the label 'hand', which the "
+        "label config does not have any more"
     )
     assert diagnosis.mend.startswith("prelabel run --project 1 --force")
+
+
+def test_what_an_earlier_version_left_beside_a_prediction_that_fits_is_no_concern(
+    case, studio, upload
+):
+    upload(1)
+    studio.tasks[0]["predictions"] = [
+        *predicted(label="hand")["predictions"],
+        *predicted()["predictions"],
+    ]
+    assert project.predictions(case).status == "ok"
 
 
 def test_what_a_label_config_leaves_to_people_is_told(case):

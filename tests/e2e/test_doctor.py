@@ -41,7 +41,7 @@ def test_predictions_for_an_earlier_label_config_are_found(servers, project, dem
         http.patch(url, json={"label_config": renamed}).raise_for_status()
     gone = diagnoses(servers, project_id=project.id)["predictions"]
     assert gone.status == "warning"
-    assert "the label 'body_distortion', not in the label config any more" in gone.finding
+    assert "name the label 'body_distortion', which the label config does not have" in gone.finding
 
 
 def test_a_wrong_token_is_told_from_a_label_studio_that_is_away(servers, project):

@@ -136,12 +136,13 @@ class _Stopwatch:
 class _TimedSession:
     """A session whose runs a stopwatch sees."""
 
-    def __init__(self, session: Session, stopwatch: _Stopwatch, threads: int) -> None:
+    def __init__(self, session: Session, stopwatch: _Stopwatch, runtime: Runtime) -> None:
         self.device, self.reason = session.device, session.reason
         self.input_shape = session.input_shape
         self._session = session
         self._stopwatch = stopwatch
-        self._cpu_time = thread_time if threads == 1 else process_time
+        on_caller = runtime.backend == "onnxruntime" and runtime.threads == 1
+        self._cpu_time = thread_time if on_caller else process_time
 
     def run(self, inputs: Float32Array) -> Outputs:
         with self._stopwatch.runs(self._cpu_time):
@@ -208,7 +209,7 @@ def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime, at_once: int 
     stopwatch = _Stopwatch()
 
     def opener(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
-        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime.threads)
+        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime)
 
     estimator = PoseEstimator.opened(files, runtime, name, opener)
     if estimator.reason:
@@ -235,7 +236,7 @@ def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
     side = files.detector.side
 
     def opened(path: Path, probe_hw: tuple[int, int]) -> Session:
-        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime.threads)
+        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime)
 
     detector = opened(files.detector_path, (side, side))
     pose = opened(files.pose_path, files.pose.input_hw)

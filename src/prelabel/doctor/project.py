@@ -7,6 +7,7 @@ from prelabel.assembly import parts
 from prelabel.doctor.case import Case
 from prelabel.doctor.diagnosis import Diagnosis, failure, ok, skipped, warning
 from prelabel.errors import LabelStudioError, TaskError
+from prelabel.labelstudio.config import LabelConfig
 from prelabel.labelstudio.regions.check import names_gone
 from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio_api.client import all_of
@@ -82,26 +83,28 @@ def label_config(case: Case) -> Diagnosis:
 
 
 def predictions(case: Case) -> Diagnosis:
-    """Whether the predictions that tasks hold already fit the label config as it is now."""
+    """Whether tasks that are predicted hold a prediction that fits the label config of today."""
     number = int(case.project["id"])
     tasks = case.studio.list_tasks(number, all_of(_PREDICTED), PREDICTED_SAMPLES).get("tasks") or []
     if not tasks:
         return ok("no task holds one yet")
-    regions = [
-        region
-        for task in tasks
-        for stored in task.get("predictions") or []
-        for region in stored.get("result") or []
-    ]
-    gone = names_gone(regions, case.plan.config)
-    looked_at = f"those of {len(tasks)} tasks looked at"
+    gone = [names for task in tasks if (names := _names_gone(task, case.plan.config))]
     if not gone:
-        return ok(f"{looked_at} fit the label config")
+        return ok(f"those of {len(tasks)} tasks looked at fit the label config")
+    named = ", ".join(sorted({name for names in gone for name in names}))
     return warning(
-        f"some of {looked_at} name {', '.join(sorted(gone))}, not in the label config any more",
+        f"those of {len(gone)} of {len(tasks)} tasks looked at name {named}, which the label "
+        "config does not have any more",
         "Label Studio hides what they name, and does not ask for these tasks again.",
         f"prelabel run --project {number} --force   # makes them anew",
     )
+
+
+def _names_gone(task: Json, config: LabelConfig) -> set[str]:
+    """What a task's predictions name and the config has not; nothing where one of them fits."""
+    predictions = task.get("predictions") or []
+    of_each = [names_gone(one.get("result") or [], config) for one in predictions]
+    return {name for names in of_each for name in names} if all(of_each) else set()
 
 
 def images(case: Case) -> Diagnosis:
