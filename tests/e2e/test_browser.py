@@ -114,8 +114,8 @@ def test_an_annotator_sees_a_person_with_its_points(new_project, demo_photos, pa
     for name, point in zip(names[1:], points, strict=False):  # the list shows what fits in it
         assert point["value"]["keypointlabels"][0] in name
     page.locator(".lsf-tree-switcher").first.click()
-    page.wait_for_timeout(SETTLE_MS)
-    assert listed.count() == 1, "the points do not fold into the person"
+    listed.nth(1).wait_for(state="detached")  # the points fold into the person
+    assert listed.count() == 1
 
 
 def hues_of_labels(label_config):

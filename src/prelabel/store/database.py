@@ -5,6 +5,8 @@ says by which layout its tables were made, so that no version of prelabel writes
 it does not know.
 """
 
+import sqlite3
+import time
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -40,6 +42,11 @@ _layout = Table("layout", metadata, Column("number", Integer, primary_key=True))
 
 _BUSY_S = 10.0
 """How long SQLite waits for another process that writes."""
+
+_AGAIN_S = 0.02
+
+_PRIMARY_CODE = 0xFF
+"""The part of SQLite's error codes that says of what kind an error is."""
 
 _MAKES_TABLES = 7_735_235
 """The number of the lock in PostgreSQL that whoever makes tables holds."""
@@ -134,9 +141,27 @@ def _options(address: str) -> dict[str, Any]:
 def _prepare_sqlite(connection: Any, _record: object) -> None:
     """Readers do not wait for a writer, and what is committed survives a power cut."""
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode=WAL")
+    deadline = time.monotonic() + _BUSY_S
+    while not _has_log(cursor):
+        if time.monotonic() > deadline:
+            raise sqlite3.OperationalError("other processes keep the database locked")
+        time.sleep(_AGAIN_S)
     cursor.execute("PRAGMA synchronous=FULL")
     cursor.close()
+
+
+def _has_log(cursor: sqlite3.Cursor) -> bool:
+    """Have changes written ahead; False where another does the same with a file that is new.
+
+    For this one statement SQLite does not wait, whatever the timeout.
+    """
+    try:
+        cursor.execute("PRAGMA journal_mode=WAL")
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _install(address: str) -> str:
