@@ -2,7 +2,9 @@
 
 import errno
 import os
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from threading import Barrier
 
 import pytest
@@ -74,6 +76,15 @@ def test_all_who_open_a_new_database_at_one_moment_find_it_whole(tmp_path):
     with ThreadPoolExecutor(8) as pool:
         for number in range(10):
             list(pool.map(open_it, [tmp_path / str(number)] * 8))
+
+
+def test_a_database_that_another_program_holds_is_to_be_let_go(tmp_path, monkeypatch):
+    monkeypatch.setattr(database, "_BUSY_S", 0.1)
+    with closing(sqlite3.connect(tmp_path / "prelabel.db")) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        with pytest.raises(SettingsError, match="locked") as refused:
+            open_database("", tmp_path)
+    assert "End the program that holds it" in refused.value.next_step
 
 
 def test_a_database_that_knows_no_encoding_is_read_and_written(postgres, tmp_path):

@@ -97,6 +97,8 @@ def _mend(address: str, reason: str, *, is_file: bool) -> str:
     if "not a database" in reason or "malformed" in reason:
         file = make_url(address).database
         return f"Put a backup in the place of {file}, or move it away to begin with an empty one."
+    if "locked" in reason:
+        return "End the program that holds it, such as a shell of sqlite3, and start again."
     if "full" in reason or "No space" in reason:
         return "Make room on that disk, or set DATA_DIR to a folder on another."
     return "Set DATA_DIR to a writable folder."
