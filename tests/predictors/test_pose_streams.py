@@ -26,7 +26,7 @@ class RememberingOpener:
         self.device = device
         self.opened = []
 
-    def __call__(self, path, runtime, probe_hw):
+    def __call__(self, path, runtime, probe_hw, fits=None):
         self.opened.append(runtime)
         return FakeSession(self.device, runtime.threads)
 
@@ -181,9 +181,9 @@ def test_several_images_are_looked_at_side_by_side_as_each_by_itself(shared_data
     images = [photo, turned, Image(np.zeros_like(photo.pixels_rgb)), photo]
     opened_with = []
 
-    def opener(path, runtime, probe_hw):
+    def opener(path, runtime, probe_hw, fits=None):
         opened_with.append((path.name, runtime.threads))
-        return open_session(path, runtime, probe_hw)
+        return open_session(path, runtime, probe_hw, fits)
 
     models = embedded_models(PoseSettings.of({}))
     estimator = PoseEstimator.opened(models, Runtime(threads=2), "pose", opener)

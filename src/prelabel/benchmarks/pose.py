@@ -24,7 +24,13 @@ from prelabel.predictors import simcc
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.cores import usable_cores
 from prelabel.predictors.modes import MODES
-from prelabel.predictors.person_detector import TABLES_BGR, People, canvas_size, letterbox
+from prelabel.predictors.person_detector import (
+    TABLES_BGR,
+    People,
+    canvas_size,
+    letterbox,
+    size_check,
+)
 from prelabel.predictors.planes import IMAGENET_RGB, planes
 from prelabel.predictors.pose_models import (
     PoseModel,
@@ -33,7 +39,7 @@ from prelabel.predictors.pose_models import (
     embedded_models,
 )
 from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.sessions import Outputs, Runtime, Session, require_known
+from prelabel.predictors.sessions import Fits, Outputs, Runtime, Session, require_known
 from prelabel.predictors.wholebody import PoseEstimator, images_in_a_call
 from prelabel.types import Float32Array, Image, UInt8Array
 
@@ -208,8 +214,10 @@ def _models(name: str, folder: Path) -> WholeBodyModels:
 def _prelabel(name: str, files: WholeBodyModels, runtime: Runtime, at_once: int = 1) -> _Way:
     stopwatch = _Stopwatch()
 
-    def opener(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
-        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime)
+    def opener(
+        path: Path, runtime: Runtime, probe_hw: tuple[int, int], fits: Fits | None = None
+    ) -> Session:
+        return _TimedSession(open_session(path, runtime, probe_hw, fits), stopwatch, runtime)
 
     estimator = PoseEstimator.opened(files, runtime, name, opener)
     if estimator.reason:
@@ -235,10 +243,10 @@ def _bare(files: WholeBodyModels, runtime: Runtime) -> _Way:
     stopwatch = _Stopwatch()
     side = files.detector.side
 
-    def opened(path: Path, probe_hw: tuple[int, int]) -> Session:
-        return _TimedSession(open_session(path, runtime, probe_hw), stopwatch, runtime)
+    def opened(path: Path, probe_hw: tuple[int, int], fits: Fits | None = None) -> Session:
+        return _TimedSession(open_session(path, runtime, probe_hw, fits), stopwatch, runtime)
 
-    detector = opened(files.detector_path, (side, side))
+    detector = opened(files.detector_path, (side, side), size_check(files.detector))
     pose = opened(files.pose_path, files.pose.input_hw)
     _, _, height, width = detector.input_shape
     rectangular = files.detector.rectangular and height is None and width is None
@@ -359,7 +367,8 @@ Machine: {platform.system()} {platform.machine()}, {usable_cores()} cores, {othe
 Python {platform.python_version()}, {versions}. Device: {device}.
 Image: noise of {width} x {height}. Persons: boxes of {PERSON_WH[0]} x {PERSON_WH[1]}, the same
 for every way. Embedded: real weights. Balanced, lightweight: rtmlib's architectures with random
-weights. Rows of one block take turns, {PAUSE_S} s apart: one run each to warm up, {runs} timed.
+weights. rtmlib pads the detector's input to a square; here it is cut to the shape of the image.
+Rows of one block take turns, {PAUSE_S} s apart: one run each to warm up, {runs} timed.
 In the models: the share of the time in which at least one model ran; of CPU time: of what all
 threads together took, which neighbours and the number of threads hardly change. Both of {runs} more
 images, one after another, of each way by itself.

@@ -7,9 +7,10 @@ import threading
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
+import structlog
 
 from prelabel.errors import (
     MissingPackage,
@@ -19,39 +20,77 @@ from prelabel.errors import (
     WeightsUnavailable,
     first_line,
 )
-from prelabel.predictors.sessions import Opener, Outputs, Runtime, Session, probe
+from prelabel.predictors.free_size import with_free_size
+from prelabel.predictors.sessions import Fits, Outputs, Runtime, Session, probe
 from prelabel.predictors.trimming import give_back_freed_memory
 from prelabel.types import Float32Array
 
+log = structlog.get_logger(__name__)
+
 Provider = tuple[str, dict[str, object]]
+
+
+class _BackendOpener(Protocol):
+    def __call__(
+        self,
+        path: Path,
+        runtime: Runtime,
+        probe_hw: tuple[int, int],
+        content: bytes | None = None,
+    ) -> Session:
+        """As `open_session`, in one backend; `content` stands for what is in the file."""
+
 
 SPIN_DURATION_SINCE = (1, 31)  # the oldest release of ONNX Runtime that we have seen obey it
 
 
-_opened: dict[tuple[Path, Runtime], Session] = {}
+_opened: dict[tuple[Path, Runtime, Fits | None], Session] = {}
 """A model takes up to 550 MB, so that the process keeps one of each, whoever asks for it."""
 _opening = threading.Lock()
 
 
-def open_session(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
+def open_session(
+    path: Path, runtime: Runtime, probe_hw: tuple[int, int], fits: Fits | None = None
+) -> Session:
     """The process's one session for this file and runtime, opened and tried out by the first call.
 
     Args:
         path: An `.onnx` file.
         runtime: What runs it, and on what.
         probe_hw: Height and width for the trial run where the file leaves them free.
+        fits: Where given, a file that fixes the size of its input is opened for inputs of any size,
+            if the model runs at a smaller one and its outputs fit that.
 
     Raises:
         MissingPackage: The backend is not installed.
         SettingsError: The backend cannot run this model.
         WeightsUnavailable: The file is not a model.
     """
-    key = (path.resolve(), runtime)
+    key = (path.resolve(), runtime, fits)
     with _opening:
         if key not in _opened:
-            _opened[key] = _OPENERS[runtime.backend](path, runtime, probe_hw)
+            session = _open_for_any_size(path, runtime, probe_hw, fits) if fits else None
+            _opened[key] = session or _OPENERS[runtime.backend](path, runtime, probe_hw)
             give_back_freed_memory()
         return _opened[key]
+
+
+def _open_for_any_size(
+    path: Path, runtime: Runtime, probe_hw: tuple[int, int], fits: Fits
+) -> Session | None:
+    """The model of a file that fixes the size of its input, if it runs at others too."""
+    if runtime.backend == "opencv":
+        return None
+    # Smaller by half and by a quarter; nets halve their input up to five times.
+    smaller_hw = (-(-probe_hw[0] // 64) * 32, -(-probe_hw[1] * 3 // 128) * 32)
+    try:
+        content = with_free_size(path)
+        session = content and _OPENERS[runtime.backend](path, runtime, smaller_hw, content)
+        if session and fits(probe(session, smaller_hw), smaller_hw):
+            return session
+    except Exception as error:  # noqa: BLE001 - what is wrong with the file, its own size will tell
+        log.info("model_keeps_its_size", path=str(path), reason=first_line(error))
+    return None
 
 
 class OnnxRuntimeSession:
@@ -75,7 +114,9 @@ class OnnxRuntimeSession:
         return outputs
 
 
-def open_onnxruntime(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
+def open_onnxruntime(
+    path: Path, runtime: Runtime, probe_hw: tuple[int, int], content: bytes | None = None
+) -> Session:
     """See `open_session`. Falls back to the CPU, with a reason, where the device does not work."""
     try:
         import onnxruntime  # noqa: PLC0415 - optional and heavy
@@ -85,7 +126,7 @@ def open_onnxruntime(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) ->
         ) from error
 
     def start(provider: Provider | None, reason: str = "") -> Session:
-        session = _start_onnxruntime(onnxruntime, path, runtime, provider)
+        session = _start_onnxruntime(onnxruntime, path, content, runtime, provider)
         session.reason = session.reason or reason
         probe(session, probe_hw)
         return session
@@ -105,7 +146,11 @@ def open_onnxruntime(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) ->
 
 
 def _start_onnxruntime(
-    onnxruntime: Any, path: Path, runtime: Runtime, provider: Provider | None
+    onnxruntime: Any,
+    path: Path,
+    content: bytes | None,
+    runtime: Runtime,
+    provider: Provider | None,
 ) -> OnnxRuntimeSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = runtime.threads
@@ -117,7 +162,7 @@ def _start_onnxruntime(
     options.log_severity_level = 3
     providers = [*([provider] if provider else []), "CPUExecutionProvider"]
     try:
-        opened = onnxruntime.InferenceSession(str(path), options, providers=providers)
+        opened = onnxruntime.InferenceSession(content or str(path), options, providers=providers)
     except Exception as error:  # its errors have no common class of their own
         raise _not_a_model(path, error) from error
     if provider and opened.get_providers()[0] != provider[0]:
@@ -184,7 +229,9 @@ class OpenVinoSession:
         return self._of_this_thread.request
 
 
-def open_openvino(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
+def open_openvino(
+    path: Path, runtime: Runtime, probe_hw: tuple[int, int], content: bytes | None = None
+) -> Session:
     """See `open_session`. Falls back to the CPU, with a reason, where the device does not work."""
     # At its import OpenVINO tells Google Analytics of it, from a fork of this process. A module
     # that is None counts as not installed; OpenVINO then does without.
@@ -198,7 +245,7 @@ def open_openvino(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Se
 
     core = openvino.Core()
     try:
-        model = core.read_model(str(path))
+        model = core.read_model(content or str(path))
     except RuntimeError as error:
         raise _not_a_model(path, error) from error
     device, reason = runtime.device.upper(), ""
@@ -248,7 +295,9 @@ class OpenCvSession:
             raise _run_error(self._path, error) from error
 
 
-def open_opencv(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Session:
+def open_opencv(
+    path: Path, runtime: Runtime, probe_hw: tuple[int, int], content: bytes | None = None
+) -> Session:
     """See `open_session`. The CPU only: the OpenCV of the package indexes is built without CUDA."""
     import cv2  # noqa: PLC0415 - the server imports this module at its start
 
@@ -259,14 +308,15 @@ def open_opencv(path: Path, runtime: Runtime, probe_hw: tuple[int, int]) -> Sess
             "Set DEVICE=cpu or BACKEND=onnxruntime.",
         )
     try:
-        session = OpenCvSession(path, cv2.dnn.readNetFromONNX(str(path)), probe_hw)
+        net = cv2.dnn.readNetFromONNX(np.frombuffer(content, np.uint8) if content else str(path))
+        session = OpenCvSession(path, net, probe_hw)
         probe(session, probe_hw)
     except (cv2.error, ModelError) as error:
         raise _not_supported(path, "opencv", error) from error
     return session
 
 
-_OPENERS: dict[str, Opener] = {
+_OPENERS: dict[str, _BackendOpener] = {
     "onnxruntime": open_onnxruntime,
     "openvino": open_openvino,
     "opencv": open_opencv,

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from prelabel.errors import ModelError
 from prelabel.geometry import clip_boxes, non_maximum_suppression
 from prelabel.predictors.planes import IMAGENET_RGB, planes
-from prelabel.predictors.sessions import Outputs, Session, run_in_batches
+from prelabel.predictors.sessions import Fits, Outputs, Session, run_in_batches
 from prelabel.types import Float32Array, Image, UInt8Array
 
 STRIDES = (8, 16, 32)
@@ -39,8 +39,8 @@ class DetectorModel:
     Attributes:
         family: "yolox" takes BGR 0..255 as it is, "rtmdet" (NanoDet too) normalised.
         side: Side of the input in pixels where the file leaves it free, a multiple of 32.
-        rectangular: Cut the padding of a free-sized input to the next multiple of 32: a quarter
-            to a third faster, boxes within a pixel.
+        rectangular: Cut the padding to the next multiple of 32, where the model takes inputs of
+            any size: a quarter to a half faster, boxes as good; single edges move by some pixels.
     """
 
     family: Literal["yolox", "rtmdet"]
@@ -108,6 +108,20 @@ def decode(outputs: Outputs, canvas_hw: tuple[int, int], ratios: Sequence[float]
         f"its first output has shape {rows.shape}, not (batch, n, 5) or (batch, n, 5 + classes)",
         "Use an ONNX file of YOLOX, RTMDet or NanoDet.",
     )
+
+
+def size_check(model: DetectorModel) -> Fits | None:
+    """What tells whether a detector runs at other sizes than its file says, where that helps.
+
+    Only raw heads show it, with a row for each cell; files that suppress duplicates themselves
+    would have to be believed.
+    """
+    return _fits_raw_heads if model.rectangular and model.family == "yolox" else None
+
+
+def _fits_raw_heads(outputs: Outputs, input_hw: tuple[int, int]) -> bool:
+    rows, numbers = outputs[0].shape[-2:]
+    return bool(numbers > BOX_AND_SCORE and rows == len(_grid(input_hw)[0]))
 
 
 def without_degenerate(people: People, image_hw: tuple[int, int]) -> People:

@@ -54,7 +54,7 @@ class PoseSettings:
         detector_file: The detector: the mode's, or one of one's own.
         pose_file: The pose model: the mode's, or one of one's own.
         channel_order: What pose models are fed.
-        rectangular_detector: Whether a detector with a free input size is spared the padding.
+        rectangular_detector: Whether a detector that takes any size is spared the padding.
         fingerprint: "" where every setting that changes an answer has its default.
     """
 

@@ -87,8 +87,17 @@ class Session(Protocol):
         """
 
 
-Opener: TypeAlias = Callable[[Path, Runtime, tuple[int, int]], Session]
-"""Opens the model of a file; see `backends.open_session`."""
+Fits: TypeAlias = Callable[[Outputs, tuple[int, int]], bool]
+"""Whether a model's outputs are what it must answer to an input of this height and width."""
+
+
+class Opener(Protocol):
+    """Opens the model of a file."""
+
+    def __call__(
+        self, path: Path, runtime: Runtime, probe_hw: tuple[int, int], fits: Fits | None = None
+    ) -> Session:
+        """See `backends.open_session`."""
 
 
 def run_in_batches(session: Session, inputs: Float32Array, size: int) -> Iterator[Outputs]:
@@ -114,11 +123,12 @@ def run_in_batches(session: Session, inputs: Float32Array, size: int) -> Iterato
         start += len(batch)
 
 
-def probe(session: Session, probe_hw: tuple[int, int]) -> None:
+def probe(session: Session, probe_hw: tuple[int, int]) -> Outputs:
     """Run the model once on zeros: warms it up, and finds a device or a model that does not work.
 
     Raises:
         ModelError: It does not work.
     """
     batch, _, height, width = session.input_shape
-    session.run(np.zeros((batch or 1, 3, height or probe_hw[0], width or probe_hw[1]), np.float32))
+    zeros = np.zeros((batch or 1, 3, height or probe_hw[0], width or probe_hw[1]), np.float32)
+    return session.run(zeros)

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import TypeVar
 
 from prelabel.predictors.backends import open_session
-from prelabel.predictors.sessions import Opener, Runtime, Session
+from prelabel.predictors.sessions import Fits, Opener, Runtime, Session
 
 Result = TypeVar("Result")
 
@@ -82,19 +82,23 @@ class Streams:
 
 
 def open_streams(
-    path: Path, runtime: Runtime, probe_hw: tuple[int, int], opener: Opener = open_session
+    path: Path,
+    runtime: Runtime,
+    probe_hw: tuple[int, int],
+    opener: Opener = open_session,
+    fits: Fits | None = None,
 ) -> Streams:
     """The model of a file; arguments and errors as of `open_session`, which `opener` stands for.
 
     Several streams are for ONNX Runtime on the CPU: a GPU wants batches, OpenVINO's sessions give
     two runs at once the same threads, and OpenCV's take one at a time.
     """
-    session = opener(path, runtime, probe_hw)
+    session = opener(path, runtime, probe_hw, fits)
     streams = runtime.backend == "onnxruntime" and session.device == "cpu"
     single = replace(runtime, device="cpu", threads=1)
     return Streams(
         session,
-        lambda: opener(path, single, probe_hw),
+        lambda: opener(path, single, probe_hw, fits),
         runtime.threads if streams else 1,
     )
 

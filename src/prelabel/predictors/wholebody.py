@@ -13,7 +13,12 @@ from prelabel.geometry import clip_boxes
 from prelabel.predictors import simcc
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.base import Answer
-from prelabel.predictors.person_detector import People, PersonDetector, without_degenerate
+from prelabel.predictors.person_detector import (
+    People,
+    PersonDetector,
+    size_check,
+    without_degenerate,
+)
 from prelabel.predictors.planes import IMAGENET_RGB, planes
 from prelabel.predictors.pose_models import (
     WholeBodyModels,
@@ -173,7 +178,8 @@ class PoseEstimator:
     ) -> "PoseEstimator":
         """Open both files with `opener`; errors as of `open_session`."""
         side = models.detector.side
-        detector = open_streams(models.detector_path, runtime, (side, side), opener)
+        fits = size_check(models.detector)
+        detector = open_streams(models.detector_path, runtime, (side, side), opener, fits)
         pose = open_streams(models.pose_path, runtime, models.pose.input_hw, opener)
         return cls(models, detector, pose, source)
 
