@@ -1,6 +1,8 @@
 """What runs the models, and what happens where it cannot."""
 
 import builtins
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -246,6 +248,30 @@ def test_openvino_in_fp32_gives_the_same_keypoints_save_where_two_bins_tie(share
         assert np.abs(here - there).max() <= 1
         assert (rows[seen][points, here] - rows[seen][points, there]).max() < 1e-3
         assert (here == there).mean() >= 0.95
+
+
+def test_a_signal_after_models_of_openvino_are_gone_is_heard():
+    pytest.importorskip("openvino", reason="pip install openvino")
+    code = f"""if True:
+        import signal
+        from pathlib import Path
+        from prelabel.predictors.backends import open_openvino
+        from prelabel.predictors.sessions import Runtime
+
+        runtime = Runtime("openvino")
+        detector = open_openvino(Path({str(NANODET)!r}), runtime, (64, 64))
+        pose = open_openvino(Path({str(HOLISTIC)!r}), runtime, {INPUT_HW})
+        del detector
+        del pose
+        signal.signal(signal.SIGTERM, lambda *_: print("heard"))
+        signal.raise_signal(signal.SIGTERM)
+        """
+
+    ended = subprocess.run(
+        [sys.executable, "-c", code], check=False, capture_output=True, text=True
+    )
+
+    assert (ended.returncode, ended.stdout.strip()) == (0, "heard"), ended.stderr
 
 
 def test_openvino_serves_several_threads_at_once(astronaut):

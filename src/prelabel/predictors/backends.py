@@ -233,17 +233,7 @@ def open_openvino(
     path: Path, runtime: Runtime, probe_hw: tuple[int, int], content: bytes | None = None
 ) -> Session:
     """See `open_session`. Falls back to the CPU, with a reason, where the device does not work."""
-    # At its import OpenVINO tells Google Analytics of it, from a fork of this process. A module
-    # that is None counts as not installed; OpenVINO then does without.
-    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
-    try:
-        import openvino  # noqa: PLC0415 - optional and heavy
-    except ImportError as error:
-        raise MissingPackage(
-            "openvino", "it is not installed", "Run pip install openvino."
-        ) from error
-
-    core = openvino.Core()
+    core = _openvino_core()
     try:
         model = core.read_model(content or str(path))
     except RuntimeError as error:
@@ -268,6 +258,26 @@ def open_openvino(
     session = OpenVinoSession(path, compiled, device.lower(), reason)
     probe(session, probe_hw)
     return session
+
+
+@lru_cache(maxsize=1)
+def _openvino_core() -> Any:
+    """The process's one core, which no model outlives.
+
+    Each core gives its thread a stack for signals, and puts back the one before it when it goes.
+    Where it goes before a later one, that one puts back memory that is no longer there, and the
+    next signal ends the process with a segmentation fault (OpenVINO 2026.4, CPUs with amx).
+    """
+    # At its import OpenVINO tells Google Analytics of it, from a fork of this process. A module
+    # that is None counts as not installed; OpenVINO then does without.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    try:
+        import openvino  # noqa: PLC0415 - optional and heavy
+    except ImportError as error:
+        raise MissingPackage(
+            "openvino", "it is not installed", "Run pip install openvino."
+        ) from error
+    return openvino.Core()
 
 
 class OpenCvSession:
