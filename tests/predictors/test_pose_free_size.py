@@ -94,6 +94,16 @@ def test_a_file_that_leaves_the_size_free_is_left_alone():
     assert with_free_size(embedded_folder() / "nanodet_person.onnx") is None
 
 
+def test_a_file_that_suppresses_duplicates_itself_is_left_alone(yolox, tmp_path):
+    model = onnx.load(str(yolox))
+    model.graph.output.append(
+        onnx.helper.make_tensor_value_info("labels", onnx.TensorProto.INT64, [1, 100])
+    )
+    onnx.save(model, str(tmp_path / "yolox.onnx"))
+
+    assert with_free_size(tmp_path / "yolox.onnx") is None
+
+
 @pytest.mark.parametrize(
     "model", [DetectorModel("yolox", SIDE, rectangular=False), DetectorModel("rtmdet", SIDE)]
 )
