@@ -1,5 +1,7 @@
 """The command `prelabel models`."""
 
+from pathlib import Path
+
 import pytest
 from typer.testing import CliRunner
 
@@ -26,6 +28,34 @@ def test_where_prints_the_folder_of_the_setting(tmp_path):
     result = run("where", MODEL_DIR=str(tmp_path))
 
     assert result.output.splitlines()[0] == str(tmp_path)
+
+
+def test_the_folder_of_the_settings_files_is_the_one_that_the_server_uses(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MODEL_DIR", raising=False)
+    (tmp_path / "prelabel.toml").write_text('model_dir = "of-toml"')
+    assert run("where").output.splitlines()[0] == "of-toml"
+
+    (tmp_path / ".env").write_text("MODEL_DIR=~/of-env")
+
+    assert run("where").output.splitlines()[0] == str(Path("~/of-env").expanduser())
+
+
+def test_list_knows_an_archive_that_was_fetched_by_hand(tmp_path):
+    (tmp_path / modes.weights_file(modes.MODES["lightweight"].pose).download_name).write_bytes(b"x")
+
+    assert run("list", "--model-dir", str(tmp_path)).output.count("as .zip") == 1
+
+
+def test_verify_names_what_cannot_be_read_and_goes_on(tmp_path):
+    (tmp_path / "a.onnx").mkdir()
+    (tmp_path / "b.onnx").write_bytes(b"model")
+
+    result = run("verify", "--model-dir", str(tmp_path))
+
+    assert isinstance(result.exception, WeightsUnavailable)
+    assert f"UNREADABLE: {tmp_path / 'a.onnx'}" in result.output
+    assert f"{tmp_path / 'b.onnx'} sha256" in result.output
 
 
 def test_verify_accepts_what_is_whole_and_names_what_is_damaged(tmp_path):

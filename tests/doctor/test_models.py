@@ -41,7 +41,9 @@ def test_pose_models_that_are_not_here_are_named_with_the_command_that_fetches_t
 def test_pose_models_of_ones_own_are_looked_for_where_they_are(machine, settings, tmp_path):
     own = {"pose_detector": str(tmp_path / "d.onnx"), "pose_model": str(tmp_path / "p.zip")}
     chosen = settings(poses_predictor="rtmlib", **own)
-    assert models.pose_weights(Case(machine(), chosen)).status == "warning"
+    diagnosis = models.pose_weights(Case(machine(), chosen))
+    assert (diagnosis.status, diagnosis.mend) == ("warning", "Check the path.")
+    assert diagnosis.finding == f"{tmp_path / 'd.onnx'}: there is no such file"
     for path in own.values():
         Path(path).touch()
     assert models.pose_weights(Case(machine(), chosen)).status == "ok"

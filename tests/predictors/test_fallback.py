@@ -63,6 +63,19 @@ def test_the_second_answers_once_loading_failed_and_says_why():
     assert "first cannot be used. model: is not here. Download it." in fallback.health()["reason"]
 
 
+def test_why_the_second_runs_elsewhere_than_asked_is_told_too():
+    class OnTheCpu(Scripted):
+        def health(self):
+            return {"reason": "no cuda; running on the CPU"}
+
+    fallback = Fallback(Scripted("first", NO_WEIGHTS), OnTheCpu("second"))
+    fallback.load()
+
+    assert fallback.health()["reason"] == (
+        "first cannot be used. model: is not here. Download it. no cuda; running on the CPU"
+    )
+
+
 def test_a_first_that_is_known_to_fail_is_given_up_before_it_is_asked():
     first = Scripted("first", NO_WEIGHTS, knows_early=True)
     fallback = Fallback(first, Scripted("second"))

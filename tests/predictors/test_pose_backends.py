@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from prelabel.errors import MissingPackage, SettingsError, WeightsUnavailable
-from prelabel.predictors import backends
+from prelabel.predictors import backends, onnxruntime_backend, openvino_backend
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.cores import usable_cores
 from prelabel.predictors.planes import IMAGENET_RGB, planes
@@ -66,6 +66,11 @@ def without(monkeypatch, package):
         ({"POSE_THREADS": "many"}, "POSE_THREADS"),
         ({"CONFIDENCE_THRESHOLD": "high"}, "CONFIDENCE_THRESHOLD"),
         ({"ALLOW_DOWNLOADS": "maybe"}, "ALLOW_DOWNLOADS"),
+        ({"DEVICE": "cuda:one"}, "DEVICE"),
+        ({"DEVICE": "cuda:"}, "DEVICE"),
+        ({"MODEL_MIRROR": "models.example/pose"}, "MODEL_MIRROR"),
+        ({"MODEL_MIRROR": "http://[::1"}, "MODEL_MIRROR"),
+        ({"POSE_MODEL": "s3://models/rtmw.onnx"}, "POSE_MODEL"),
     ],
 )
 def test_a_setting_that_cannot_be_used_is_named_at_once(options, setting):
@@ -100,6 +105,15 @@ def test_where_things_run_does_not_change_the_fingerprint():
     assert PoseSettings.of(options).fingerprint == ""
 
 
+def test_paths_may_begin_at_home(monkeypatch):
+    monkeypatch.setenv("HOME", "/home/annotator")
+
+    settings = PoseSettings.of({"MODEL_DIR": "~/models", "POSE_MODEL": "~nobody-here/rtmw.onnx"})
+
+    assert settings.model_dir == Path("/home/annotator/models")
+    assert settings.pose_file == Path("~nobody-here/rtmw.onnx")
+
+
 def test_a_model_is_opened_once_for_all_threads_that_ask():
     with ThreadPoolExecutor(8) as pool:
         opened = set(pool.map(lambda _: open_session(NANODET, Runtime(), (64, 64)), range(8)))
@@ -128,7 +142,7 @@ def test_sessions_have_the_threads_asked_for_and_do_not_spin_for_long(
 
 def test_sessions_share_an_arena_also_where_somebody_else_registered_one():
     open_session(HOLISTIC, Runtime(), INPUT_HW)
-    backends._register_arena.cache_clear()
+    onnxruntime_backend._register_arena.cache_clear()
 
     session = open_session(NANODET, Runtime(), (64, 64))
 
@@ -187,8 +201,50 @@ def test_a_device_that_onnxruntime_itself_gives_up_is_not_taken_for_used(monkeyp
     assert "could not be initialised" in session.reason
 
 
+def test_an_openvino_device_that_breaks_falls_back_to_the_cpu_and_says_why(monkeypatch):
+    pytest.importorskip("openvino")
+    core = openvino_backend._openvino_core()
+
+    class WithBrokenGpu:
+        available_devices = ("CPU", "GPU.0", "GPU.1")
+        read_model = core.read_model
+
+        def get_property(self, device, name):
+            return core.get_property("CPU", name)
+
+        def compile_model(self, model, device, settings):
+            if device == "GPU.1":
+                raise RuntimeError("Exception from src/core.cpp:117:\nno libOpenCL.so.1\n\n")
+            return core.compile_model(model, device, settings)
+
+    monkeypatch.setattr(openvino_backend, "_openvino_core", WithBrokenGpu)
+
+    session = open_session(NANODET, Runtime("openvino", "gpu:1"), (64, 64))
+
+    assert session.device == "cpu"
+    assert "gpu:1 does not work" in session.reason
+    assert "no libOpenCL.so.1" in session.reason
+    assert "core.cpp" not in session.reason
+
+
+def test_a_model_that_cannot_be_run_is_refused_when_it_is_opened(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(str(NANODET))
+    more = onnx.helper.make_tensor_value_info("more", onnx.TensorProto.FLOAT, [1])
+    model.graph.input.append(more)
+    model.graph.output.append(onnx.helper.make_tensor_value_info("same", 1, [1]))
+    model.graph.node.append(onnx.helper.make_node("Identity", ["more"], ["same"]))
+    onnx.save(model, str(tmp_path / "two_inputs.onnx"))
+
+    with pytest.raises(SettingsError, match=r"onnxruntime cannot run two_inputs\.onnx .*more"):
+        open_session(tmp_path / "two_inputs.onnx", Runtime(), (64, 64))
+
+
 @pytest.mark.parametrize("backend", ["onnxruntime", "openvino"])
 def test_a_backend_that_is_not_installed_is_named_with_its_command(backend, monkeypatch):
+    monkeypatch.setattr(
+        openvino_backend, "_openvino_core", openvino_backend._openvino_core.__wrapped__
+    )
     without(monkeypatch, backend)
 
     with pytest.raises(MissingPackage, match="pip install"):
@@ -255,7 +311,7 @@ def test_a_signal_after_models_of_openvino_are_gone_is_heard():
     code = f"""if True:
         import signal
         from pathlib import Path
-        from prelabel.predictors.backends import open_openvino
+        from prelabel.predictors.openvino_backend import open_openvino
         from prelabel.predictors.sessions import Runtime
 
         runtime = Runtime("openvino")

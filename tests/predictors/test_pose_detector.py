@@ -17,7 +17,7 @@ RTMDET = DetectorModel("rtmdet", side=320)
 class RememberingSession:
     """A model that answers what it is told to and remembers what it was asked."""
 
-    device, reason = "cpu", ""
+    device, reason, own_hw = "cpu", "", None
 
     def __init__(self, rows=(), classes=None, input_shape=(None, 3, None, None), room=1000):
         self.input_shape = input_shape
@@ -151,6 +151,13 @@ def test_raw_heads_of_another_layout_are_refused():
         person_detector.decode([raw_heads(64)], (128, 128), [1.0])
 
 
+def test_boxes_that_were_decoded_inside_the_model_are_not_taken_for_nobody():
+    pixels = (10, 300.0, 200.0, 120.0, 260.0, 1, 0.9, 0)
+
+    with pytest.raises(ModelError, match="without --decode_in_inference"):
+        person_detector.decode([raw_heads(64, pixels)], (64, 64), [1.0])
+
+
 def test_raw_heads_tell_a_person_from_a_truck():
     truck = (10, 0.5, 0.5, 1, 1, 1, 0.1, 0.95)
 
@@ -177,6 +184,23 @@ def test_a_batch_too_large_for_the_device_is_halved_until_it_fits():
     list(run_in_batches(session, np.zeros((9, 3, 32, 32), np.float32), 8))
 
     assert [len(asked) for asked in session.asked] == [2, 2, 2, 2, 1]
+
+
+def test_a_model_with_a_batch_size_of_its_own_gets_full_batches():
+    session = RememberingSession([(1, 2, 3, 4, 0.9)], input_shape=(4, 3, 32, 32))
+
+    outputs = list(run_in_batches(session, np.ones((6, 3, 32, 32), np.float32), 8))
+
+    assert [len(asked) for asked in session.asked] == [4, 4]
+    assert session.asked[1].max(axis=(1, 2, 3)).tolist() == [1, 1, 0, 0]
+    assert [len(boxes) for boxes, _ in outputs] == [4, 2]
+
+
+def test_a_device_without_room_for_a_whole_batch_of_such_a_model_says_so():
+    session = RememberingSession(input_shape=(4, 3, 32, 32), room=2)
+
+    with pytest.raises(OutOfMemory):
+        list(run_in_batches(session, np.zeros((4, 3, 32, 32), np.float32), 8))
 
 
 def test_a_device_without_room_for_one_says_so():

@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from prelabel.benchmarks.random_pose import write_yolox
+from prelabel.errors import WeightsUnavailable
 from prelabel.predictors import backends
 from prelabel.predictors.backends import open_session
 from prelabel.predictors.free_size import with_free_size
+from prelabel.predictors.onnxruntime_backend import open_onnxruntime
 from prelabel.predictors.person_detector import DetectorModel, PersonDetector, size_check
 from prelabel.predictors.pose_models import embedded_folder
 from prelabel.predictors.sessions import Runtime
@@ -64,6 +66,48 @@ def test_it_takes_any_size_and_answers_its_own_as_before(yolox, backend):
     assert free.input_shape[2:] == (None, None)
     assert free.run(noise)[0] == pytest.approx(fixed.run(noise)[0], abs=1e-4)
     assert free.run(noise[:, :, :32])[0].shape == (1, 4 * 12 + 2 * 6 + 3, 6)
+
+
+def test_its_own_size_stays_the_largest_whatever_the_mode_would_have(yolox):
+    tall = Image(np.zeros((300, 200, 3), np.uint8))
+    session = opened(yolox)
+    inputs = []
+    run = session.run
+    session.run = lambda batch: inputs.append(batch) or run(batch)
+
+    PersonDetector(session, DetectorModel("yolox", side=640)).find([tall], 1)
+
+    assert session.own_hw == (SIDE, SIDE)
+    assert [batch.shape for batch in inputs] == [(1, 3, SIDE, 64)]
+
+
+def test_weights_in_a_file_beside_it_are_those_of_that_folder(yolox, tmp_path, monkeypatch):
+    beside = tmp_path / "models" / "yolox.onnx"
+    beside.parent.mkdir()
+    onnx.save(
+        onnx.load(str(yolox)),
+        str(beside),
+        save_as_external_data=True,
+        location="weights.bin",
+        size_threshold=1000,
+    )
+    other = np.zeros((beside.parent / "weights.bin").stat().st_size, np.uint8)
+    other.tofile(tmp_path / "weights.bin")
+    monkeypatch.chdir(tmp_path)
+    noise = np.random.default_rng(0).uniform(0, 255, (1, 3, SIDE, SIDE)).astype(np.float32)
+
+    free = opened(beside)
+
+    assert free.input_shape[2:] == (None, None)
+    assert free.run(noise)[0] == pytest.approx(opened(yolox).run(noise)[0], abs=1e-4)
+
+
+def test_the_bytes_that_it_was_opened_from_are_given_up(yolox):
+    content, _ = with_free_size(yolox)
+
+    session = open_onnxruntime(yolox, Runtime(), (SIDE, SIDE), content)
+
+    assert not any(content is held or content == held for held in vars(session._session).values())
 
 
 def test_one_with_its_size_in_the_graph_keeps_it(yolox, tmp_path):
@@ -134,5 +178,5 @@ def test_a_real_yolox_finds_the_person_of_a_photo_without_the_padding(shared_dat
 
 
 def test_a_file_that_is_not_there_is_named_by_what_opens_it(tmp_path):
-    with pytest.raises(backends.WeightsUnavailable, match=r"gone\.onnx"):
+    with pytest.raises(WeightsUnavailable, match=r"gone\.onnx"):
         opened(tmp_path / "gone.onnx")

@@ -34,6 +34,7 @@ class RememberingOpener:
 class FakeSession:
     reason = ""
     input_shape = (None, 3, None, None)
+    own_hw = None
 
     def __init__(self, device, threads):
         self.device = device

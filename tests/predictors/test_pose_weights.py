@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import stat
 import subprocess
 import sys
@@ -9,26 +10,45 @@ import threading
 import zipfile
 from collections import Counter
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from prelabel.errors import SettingsError, WeightsUnavailable
-from prelabel.predictors import modes
+from prelabel.predictors import modes, weights
+from prelabel.predictors.onnx_file import is_whole_model
+from prelabel.predictors.pose_models import EMBEDDED, embedded_folder
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.weights import WeightsFile, WeightsFolder, recorded_digest
 from prelabel.predictors.wholebody import build
 
-pytest.importorskip("filelock", reason="pip install 'prelabel[pose]'")
+FileLock = pytest.importorskip("filelock", reason="pip install 'prelabel[pose]'").FileLock
 
-MODEL = bytes(range(256)) * 4000
+GRAPH, OTHER_GRAPH = (bytes(numbers) * 4000 for numbers in (range(256), range(255, -1, -1)))
+HEAD = b"\x08\x0a\x3a\x80\xc0\x3e"  # ir_version 10, then a graph of 1,024,000 bytes
+MODEL, OTHER_MODEL = HEAD + GRAPH, HEAD + OTHER_GRAPH
 
 
-def archive(*names, content=MODEL):
+def archive(*names, content=MODEL, compression=zipfile.ZIP_STORED):
     packed = io.BytesIO()
-    with zipfile.ZipFile(packed, "w") as entries:
+    with zipfile.ZipFile(packed, "w", compression) as entries:
         for name in names:
             entries.writestr(name, content)
     return packed.getvalue()
+
+
+def deflated_with_wrong_bytes():
+    packed = bytearray(archive("a/end2end.onnx", compression=zipfile.ZIP_DEFLATED))
+    packed[100:200] = bytes(byte ^ 0xFF for byte in packed[100:200])
+    return bytes(packed)
+
+
+def encrypted():
+    packed = bytearray(archive("a/end2end.onnx", content=b"model"))
+    packed[6] |= 1  # the flag, in the entry's own header and in the directory at the end
+    packed[packed.find(b"PK\x01\x02") + 8] |= 1
+    return bytes(packed)
 
 
 class ModelHost:
@@ -120,6 +140,17 @@ def test_the_model_inside_an_archive_takes_the_archives_whole_name(host, folder,
     assert leftovers(tmp_path) == []
 
 
+@pytest.mark.parametrize(
+    "names", [["a/END2END.ONNX"], ["a/end2end.onnx", "__MACOSX/a/._end2end.onnx"]]
+)
+def test_archives_as_other_systems_make_them_are_read(tmp_path, names):
+    (tmp_path / "own.ZIP").write_bytes(archive(*names))
+
+    path = WeightsFolder(tmp_path / "models", allow_downloads=False).get(tmp_path / "own.ZIP")
+
+    assert path.read_bytes() == MODEL
+
+
 def test_an_archive_that_somebody_put_into_the_folder_is_used(tmp_path):
     (tmp_path / "pose.zip").write_bytes(archive("x/end2end.onnx"))
     folder = WeightsFolder(tmp_path, allow_downloads=False)
@@ -158,12 +189,12 @@ def test_a_file_that_changed_on_the_server_starts_anew(host, folder):
 
     def answer(request):
         if host.asked["/pose.onnx"] == 1:
-            host.etag, host.files["/pose.onnx"] = '"two"', MODEL[::-1]
+            host.etag, host.files["/pose.onnx"] = '"two"', OTHER_MODEL
         original(request)
 
     host.answer = answer
 
-    assert folder.get(WeightsFile((f"{host.url}/pose.onnx",))).read_bytes() == MODEL[::-1]
+    assert folder.get(WeightsFile((f"{host.url}/pose.onnx",))).read_bytes() == OTHER_MODEL
 
 
 def test_a_download_that_always_breaks_off_leaves_no_model(host, folder, tmp_path):
@@ -182,10 +213,12 @@ def test_a_download_that_always_breaks_off_leaves_no_model(host, folder, tmp_pat
         (b"", "not a whole .zip"),
         (archive("a/end2end.onnx")[:-40], "not a whole .zip"),
         (archive("a/end2end.onnx").replace(MODEL[:64], MODEL[1:65], 1), "not a whole .zip"),
+        (deflated_with_wrong_bytes(), "not a whole .zip"),
+        (encrypted(), "encrypted"),
         (archive("detail.json"), "0 .onnx files"),
         (archive("a.onnx", "b.onnx"), "2 .onnx files"),
     ],
-    ids=["empty", "cut", "a byte wrong", "no model", "two models"],
+    ids=["empty", "cut", "a byte wrong", "deflated", "encrypted", "no model", "two models"],
 )
 def test_a_bad_archive_is_refused_and_not_kept(host, folder, tmp_path, body, cause):
     host.files["/pose.zip"] = body
@@ -212,11 +245,62 @@ def test_a_wrong_digest_is_refused_and_the_right_one_taken(host, folder, tmp_pat
     assert folder.get(named(hashlib.sha256(MODEL).hexdigest().upper())).is_file()
 
 
+@pytest.mark.parametrize("name", ["pose.onnx", "pose.zip"])
+def test_a_model_that_is_here_is_not_taken_for_one_of_another_digest(host, tmp_path, name):
+    versions = [MODEL, OTHER_MODEL]
+    if name == "pose.zip":
+        versions = [archive("a/end2end.onnx", content=model) for model in versions]
+    first, second = (
+        WeightsFile((f"{host.url}/{name}",), hashlib.sha256(body).hexdigest()) for body in versions
+    )
+    offline = WeightsFolder(tmp_path, allow_downloads=False)
+    online = WeightsFolder(tmp_path, allow_downloads=True)
+
+    host.files[f"/{name}"] = versions[0]
+    online.get(first)
+    with pytest.raises(WeightsUnavailable, match="did not come with sha256"):
+        offline.require(second)
+    host.files[f"/{name}"] = versions[1]
+
+    assert offline.get(first).read_bytes() == MODEL
+    assert online.get(second).read_bytes() == OTHER_MODEL
+
+
+def test_an_archive_in_the_folder_with_another_digest_is_refused(tmp_path):
+    (tmp_path / "pose.zip").write_bytes(archive("x/end2end.onnx"))
+    folder = WeightsFolder(tmp_path, allow_downloads=False)
+
+    with pytest.raises(WeightsUnavailable, match=r"pose\.zip: its sha256 is not 00"):
+        folder.get(WeightsFile(("http://nowhere.invalid/pose.zip",), "0" * 64))
+
+
 def test_a_web_page_is_not_taken_for_a_model(host, folder):
     host.files["/pose.onnx"], host.content_type = b"<html>Log in</html>", "text/html"
 
     with pytest.raises(WeightsUnavailable, match="a web page"):
         folder.get(WeightsFile((f"{host.url}/pose.onnx",)))
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b'{"error": "expired"}', b"error", b"<html></html>", archive("a.onnx"), MODEL[:-1], HEAD],
+    ids=["empty", "json", "a word", "a page", "an archive", "less its last byte", "its beginning"],
+)
+def test_what_is_no_whole_model_is_not_kept_as_one(host, folder, tmp_path, body):
+    host.files["/pose.onnx"] = body
+    file = WeightsFile((f"{host.url}/pose.onnx",))
+
+    with pytest.raises(WeightsUnavailable, match="no whole ONNX model"):
+        folder.get(file)
+
+    assert leftovers(tmp_path) == []
+    host.files["/pose.onnx"] = MODEL
+    assert folder.get(file).read_bytes() == MODEL
+
+
+@pytest.mark.parametrize("name", EMBEDDED)
+def test_real_models_are_whole(name):
+    assert is_whole_model(embedded_folder() / name)
 
 
 def test_the_mirror_is_asked_when_the_host_fails(host, folder):
@@ -272,6 +356,23 @@ def test_processes_that_want_one_model_at_once_fetch_it_once(host, tmp_path):
     assert host.asked["/pose.zip"] == 1
 
 
+def test_who_waits_for_another_process_says_so_and_for_how_long_at_most(
+    host, tmp_path, monkeypatch
+):
+    host.files["/pose.onnx"] = MODEL
+    monkeypatch.setattr(weights, "LOCK_TIMEOUT_S", 0.1)
+    file = WeightsFile((f"{host.url}/pose.onnx",))
+
+    with (
+        FileLock(tmp_path / ".pose.onnx.lock"),
+        capture_logs() as logs,
+        pytest.raises(WeightsUnavailable, match="another process"),
+    ):
+        WeightsFolder(tmp_path, allow_downloads=True).get(file)
+
+    assert [line["event"] for line in logs] == ["waiting_for_another_process"]
+
+
 def test_a_folder_that_cannot_be_written_to_is_an_error_about_the_folder(host, tmp_path):
     (tmp_path / "file").write_text("in the way")
     folder = WeightsFolder(tmp_path / "file" / "models", allow_downloads=True)
@@ -293,6 +394,38 @@ def test_a_newer_archive_of_ones_own_replaces_what_was_unpacked(folder, tmp_path
     own.write_bytes(archive("a/end2end.onnx", content=b"newer"))
 
     assert (first, folder.get(own).read_bytes()) == (MODEL, b"newer")
+
+
+def test_another_archive_of_the_same_name_is_not_taken_for_the_first(folder, tmp_path):
+    for name, content in (("one", b"one"), ("two", b"two")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "own.zip").write_bytes(archive("a/end2end.onnx", content=content))
+        os.utime(tmp_path / name / "own.zip", (0, 0))  # as copying with its date leaves it
+
+    found = [folder.get(tmp_path / name / "own.zip").read_bytes() for name in ("one", "two")]
+
+    assert found == [b"one", b"two"]
+
+
+def test_what_somebody_else_has_unpacked_is_used_without_writing(folder, tmp_path, monkeypatch):
+    own = tmp_path / "own.zip"
+    own.write_bytes(archive("a/end2end.onnx"))
+    path = folder.get(own)
+    monkeypatch.setattr(WeightsFolder, "_alone_with", None)
+
+    assert folder.get(own) == path
+
+
+@pytest.mark.parametrize("own", [True, False])
+def test_a_folder_that_may_not_be_looked_into_is_named(tmp_path, monkeypatch, own):
+    def refuse(_):
+        raise PermissionError(13, "Permission denied")
+
+    file = tmp_path / "own.onnx" if own else WeightsFile(("http://127.0.0.1:1/own.onnx",))
+    monkeypatch.setattr(Path, "is_file", refuse)
+
+    with pytest.raises(WeightsUnavailable, match=r"own\.onnx: its folder may not be read"):
+        WeightsFolder(tmp_path, allow_downloads=True).require(file)
 
 
 def test_an_own_model_that_is_not_there_is_named(folder, tmp_path):
@@ -351,6 +484,27 @@ def test_a_model_at_an_address_of_ones_own_is_fetched(host, tmp_path):
         pose.load()
 
     assert {path.name for path in tmp_path.glob("*.onnx")} == set(names.values())
+
+
+def test_a_host_that_answers_nothing_but_get_is_one_to_fetch_from(host, tmp_path):
+    host.files["/yolox_own.onnx"] = host.files["/rtmw_own.onnx"] = MODEL  # HEAD: 501
+    names = {"POSE_DETECTOR": "yolox_own.onnx", "POSE_MODEL": "rtmw_own.onnx"}
+    addresses = {setting: f"{host.url}/{name}" for setting, name in names.items()}
+
+    build(addresses | {"MODEL_DIR": tmp_path}).check()
+
+    host.status = 403
+    with pytest.raises(WeightsUnavailable, match="answered 403"):
+        build(addresses | {"MODEL_DIR": tmp_path}).check()
+
+
+def test_a_pose_file_of_another_kind_is_refused_when_it_is_opened(tmp_path):
+    nanodet, rtmw = (embedded_folder() / name for name in EMBEDDED)
+    pose = build({"POSE_DETECTOR": str(nanodet), "POSE_MODEL": str(nanodet)})
+    with pytest.raises(SettingsError, match=r"POSE_MODEL: nanodet_person.onnx answers arrays of"):
+        pose.load()
+
+    build({"POSE_DETECTOR": str(nanodet), "POSE_MODEL": str(rtmw)}).load()
 
 
 def test_a_detector_whose_name_does_not_tell_its_kind_is_refused(tmp_path, shared_data):

@@ -144,7 +144,7 @@ class _TimedSession:
 
     def __init__(self, session: Session, stopwatch: _Stopwatch, runtime: Runtime) -> None:
         self.device, self.reason = session.device, session.reason
-        self.input_shape = session.input_shape
+        self.input_shape, self.own_hw = session.input_shape, session.own_hw
         self._session = session
         self._stopwatch = stopwatch
         on_caller = runtime.backend == "onnxruntime" and runtime.threads == 1

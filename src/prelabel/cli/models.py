@@ -10,6 +10,7 @@ import typer
 
 if TYPE_CHECKING:
     from prelabel.predictors.weights import WeightsFile
+    from prelabel.settings import Settings
 
 models = typer.Typer(no_args_is_help=True, help="List, fetch and check the pose models.")
 
@@ -29,10 +30,12 @@ ModeNames = Annotated[
 @models.command("list")
 def list_models(model_dir: ModelDir = None) -> None:
     """List the model files of each mode and whether they are here."""
-    folder = _folder(model_dir)
+    folder = _folder(_settings(model_dir))
     for mode, file in _files(None):
-        path = folder / file.onnx_name
-        state = f"{path.stat().st_size / 1e6:.1f} MB" if path.is_file() else "not here"
+        path, archive = folder / file.onnx_name, folder / file.download_name
+        state = "as .zip" if archive.is_file() else "not here"
+        if path.is_file():
+            state = f"{path.stat().st_size / 1e6:.1f} MB"
         print(f"{mode:12} {state:>10}  {file.onnx_name}")
     for path in _embedded():
         print(f"{'embedded':12} {path.stat().st_size / 1e6:>7.1f} MB  {path.name}")
@@ -43,8 +46,9 @@ def download(modes: ModeNames = None, model_dir: ModelDir = None, mirror: Mirror
     """Fetch the model files of the given modes that are not here yet."""
     from prelabel.predictors.weights import WeightsFolder
 
-    folder = WeightsFolder(_folder(model_dir), allow_downloads=True)
-    for _, file in _files(modes, mirror):
+    settings = _settings(model_dir, mirror)
+    folder = WeightsFolder(_folder(settings), allow_downloads=True)
+    for _, file in _files(modes, settings.model_mirror):
         print(folder.get(file))
 
 
@@ -57,10 +61,16 @@ def verify(model_dir: ModelDir = None) -> None:
     from prelabel.predictors.weights import recorded_digest
 
     expected = {path: EMBEDDED[path.name] for path in _embedded()}
-    expected |= {path: recorded_digest(path) for path in sorted(_folder(model_dir).glob("*.onnx"))}
+    folder = _folder(_settings(model_dir))
+    expected |= {path: recorded_digest(path) for path in sorted(folder.glob("*.onnx"))}
     damaged = []
     for path, wanted in expected.items():
-        digest = file_digest(path)
+        try:
+            digest = file_digest(path)
+        except OSError as error:
+            print(f"UNREADABLE: {path} ({error.strerror})")
+            damaged.append(str(path))
+            continue
         whole = "ok" if digest == wanted else "DAMAGED" if wanted else "no digest to compare with"
         print(f"{whole}: {path} sha256 {digest}")
         if wanted and digest != wanted:
@@ -68,22 +78,29 @@ def verify(model_dir: ModelDir = None) -> None:
     if damaged:
         raise WeightsUnavailable(
             ", ".join(damaged),
-            "the digest is not the one that was written down",
-            "Delete it and run prelabel models download.",
+            "it cannot be read, or its digest is not the one that was written down",
+            "Delete it and run prelabel models download; "
+            "those in the package come back when prelabel is installed again.",
         )
 
 
 @models.command()
 def where(model_dir: ModelDir = None) -> None:
     """Print the folder in which model files are kept, and the one of the embedded models."""
-    print(_folder(model_dir))
+    print(_folder(_settings(model_dir)))
     print(_embedded()[0].parent)
 
 
-def _folder(model_dir: Path | None) -> Path:
-    from prelabel.predictors.pose_settings import default_model_dir
+def _settings(model_dir: Path | None, mirror: str = "") -> Settings:
+    from prelabel.cli.options import ready
 
-    return model_dir or default_model_dir()
+    return ready(model_dir=model_dir, model_mirror=mirror or None)
+
+
+def _folder(settings: Settings) -> Path:
+    from prelabel.predictors.pose_settings import PoseSettings
+
+    return PoseSettings.of(settings.options()).model_dir
 
 
 def _embedded() -> list[Path]:

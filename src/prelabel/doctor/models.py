@@ -13,6 +13,7 @@ from prelabel.predictors.pose_models import EMBEDDED, embedded_models
 from prelabel.predictors.pose_settings import PoseSettings
 from prelabel.predictors.weights import WeightsFolder, recorded_digest
 
+_WHY_EMBEDDED = "The smaller models inside the package answer instead."
 _WHY_DAMAGED = "A damaged model does not open, or finds nonsense."
 
 
@@ -36,14 +37,18 @@ def pose_weights(case: Case) -> Diagnosis:
         return skipped(f"POSES_PREDICTOR is {case.settings.poses_predictor}")
     pose = PoseSettings.of(case.settings.options())
     folder = WeightsFolder(pose.model_dir, allow_downloads=False)
-    wanted = [folder.path(pose.detector_file), folder.path(pose.pose_file)]
-    missing = [str(path) for path in wanted if not path.is_file()]
+    files = (pose.detector_file, pose.pose_file)
+    wanted = [folder.path(file) for file in files]
+    try:
+        missing = [str(folder.path(file)) for file in files if not folder.is_here(file)]
+    except WeightsUnavailable as error:
+        return warning(f"{error.thing}: {error.cause}", _WHY_EMBEDDED, error.next_step)
     fetch = f"MODEL_DIR={pose.model_dir} prelabel models download {pose.mode}"
     if missing:
         if pose.allow_downloads:
             why = "The first prediction fetches them, and waits for that."
         else:
-            why = "ALLOW_DOWNLOADS is false, so that the smaller models inside the package answer."
+            why = f"ALLOW_DOWNLOADS is false. {_WHY_EMBEDDED}"
         return warning(f"not here: {', '.join(missing)}", why, fetch)
     recorded = {path: recorded_digest(path) for path in wanted}
     damaged = [str(p) for p, digest in recorded.items() if digest and file_digest(p) != digest]

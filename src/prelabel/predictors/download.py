@@ -48,7 +48,15 @@ def fetch(url: str, part: Path, sha256: str) -> None:
 def refusal(url: str) -> str:
     """Why nothing can be fetched from an address just now; "" where it can."""
     try:
-        status = httpx2.head(url, follow_redirects=True, timeout=REFUSAL_TIMEOUT_S).status_code
+        # Not HEAD, which hosts refuse whose addresses are signed for GET. Nothing of it is read.
+        with httpx2.stream(
+            "GET",
+            url,
+            headers={"Range": "bytes=0-0"},
+            follow_redirects=True,
+            timeout=REFUSAL_TIMEOUT_S,
+        ) as answer:
+            status = answer.status_code
     except httpx2.RequestError as error:
         return f"{httpx2.URL(url).host}: {str(error) or type(error).__name__}"
     return f"{httpx2.URL(url).host} answered {status}" if status >= FIRST_ERROR else ""

@@ -66,7 +66,8 @@ class Fallback(Wrapping):
     def health(self) -> dict[str, object]:
         """The health of the one that answers, with why the first was given up."""
         health = super().health()
-        return {**health, "reason": self._reason} if self._reason else health
+        reasons = [str(reason) for reason in (self._reason, health.get("reason")) if reason]
+        return {**health, "reason": " ".join(reasons)} if reasons else health
 
     def _give_up(self, wanted: str, error: OperatorError) -> None:
         self._reason = f"{wanted} cannot be used. {error}"

@@ -26,6 +26,7 @@ RAW_MIN_SCORE = 0.7  # rtmlib's thresholds for each form of output
 SUPPRESSED_MIN_SCORE = 0.3
 RAW_NMS_IOU = 0.45
 RAW_MAX_BOXES = 1000  # the surest; suppression compares each with each
+MAX_EXPONENT = 14.0  # of a nonsense size, which must not overflow: 2 to the 20 is beyond any image
 MIN_SIDE_PX = 2.0
 MAX_SIDE_OF_IMAGE = 2.0
 
@@ -144,7 +145,7 @@ class PersonDetector:
         self._session = session
         self._model = model
         _, _, height, width = session.input_shape
-        self._input_hw = (height or model.side, width or model.side)
+        self._input_hw = session.own_hw or (height or model.side, width or model.side)
         self._rectangular = model.rectangular and height is None and width is None
 
     def find(self, images: Sequence[Image], batch_size: int) -> list[People]:
@@ -209,9 +210,14 @@ def _raw_boxes(
             "Use an ONNX file of YOLOX with strides of 8, 16 and 32.",
         )
     places, strides = rows[chosen, :4], strides[chosen]
+    if len(places) and (places[:, 2:] > MAX_EXPONENT).all():
+        raise ModelError(
+            "person detector",
+            "its boxes are in pixels, not as the heads of YOLOX answer",
+            "Export it without --decode_in_inference.",
+        )
     centres = (places[:, :2] + cells[chosen]) * strides
-    # The exponent of a nonsense size must not overflow; 2 to the 20 is beyond any image.
-    halves = np.exp(np.minimum(places[:, 2:], 14)) * strides / 2
+    halves = np.exp(np.minimum(places[:, 2:], MAX_EXPONENT)) * strides / 2
     return np.concatenate([centres - halves, centres + halves], 1).astype(np.float32)
 
 

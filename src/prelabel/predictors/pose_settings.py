@@ -1,11 +1,13 @@
 """The settings of the pose predictors, read from their environment names and checked."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from prelabel.errors import SettingsError
+from prelabel.media.references import parse_url, shown
 from prelabel.predictors.cores import usable_cores
 from prelabel.predictors.modes import MODES, weights_file
 from prelabel.predictors.registry import fingerprint
@@ -94,7 +96,7 @@ class PoseSettings:
                 precision=values["POSE_PRECISION"],
             ),
             min_score=_number(values, "CONFIDENCE_THRESHOLD"),
-            model_dir=Path(values["MODEL_DIR"] or default_model_dir()),
+            model_dir=_path(values["MODEL_DIR"] or default_model_dir()),
             allow_downloads=_truth(values, "ALLOW_DOWNLOADS"),
             detector_file=_file(values, "POSE_DETECTOR", mode.detector),
             pose_file=_file(values, "POSE_MODEL", mode.pose),
@@ -116,11 +118,27 @@ def _file(values: Mapping[str, Any], key: str, of_mode: str) -> ModelFile:
     """The file at the path or address that a setting names, else the mode's."""
     own = str(values[key])
     if not own:
-        return weights_file(of_mode, str(values["MODEL_MIRROR"]))
+        mirror = str(values["MODEL_MIRROR"])
+        if mirror:
+            _require_address("MODEL_MIRROR", mirror)
+        return weights_file(of_mode, mirror)
     if "://" not in own:
-        return Path(own).expanduser()
+        return _path(own)
     url, _, sha256 = own.partition("#sha256=")  # as pip has it
+    _require_address(key, url)
     return WeightsFile((url,), sha256.lower())
+
+
+def _path(text: str | Path) -> Path:
+    with suppress(RuntimeError):  # no such user: then it is a name as any other
+        return Path(text).expanduser()
+    return Path(text)
+
+
+def _require_address(key: str, url: str) -> None:
+    if parse_url(url) is None:
+        step = "Give one that begins with http:// or https:// and names a host."
+        raise SettingsError(key, f"{shown(url)} is no address that can be fetched from", step)
 
 
 def _number(values: Mapping[str, Any], key: str) -> float:

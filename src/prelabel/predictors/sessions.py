@@ -50,7 +50,12 @@ class Runtime:
 
     def __post_init__(self) -> None:
         require_known("BACKEND", self.backend, BACKENDS)
-        require_known("DEVICE", self.device.partition(":")[0], DEVICES)
+        kind, colon, number = self.device.partition(":")
+        require_known("DEVICE", kind, DEVICES)
+        if colon and not number.isdecimal():
+            raise SettingsError(
+                "DEVICE", f"{number!r} is no number of a device", "Set it to cuda:0 or cuda:1."
+            )
         require_known("POSE_PRECISION", self.precision, PRECISIONS)
         if self.threads < 1:
             raise SettingsError(
@@ -79,6 +84,9 @@ class Session(Protocol):
     def input_shape(self) -> tuple[int | None, ...]:
         """(batch, 3, H, W) as the file fixes it; None where a size is free."""
 
+    own_hw: tuple[int, int] | None
+    """Height and width that the file was written for, where it is opened for others too."""
+
     def run(self, inputs: Float32Array) -> Outputs:
         """Outputs in the file's order for `inputs` (batch, 3, H, W).
 
@@ -103,24 +111,34 @@ class Opener(Protocol):
 def run_in_batches(session: Session, inputs: Float32Array, size: int) -> Iterator[Outputs]:
     """Run `inputs` (N, 3, H, W) in batches of at most `size`, as large as the device has room for.
 
+    A model with a batch size of its own gets that one, the last batch filled up with zeros.
+
     Yields:
         The outputs of each batch, in order; those of a batch that was too large for the device
         come as the outputs of its halves.
     """
-    size = session.input_shape[0] or size
+    own_size = session.input_shape[0]
+    size = own_size or size
     start = 0
     while start < len(inputs):
         batch = inputs[start : start + size]
         try:
-            outputs = session.run(batch)
+            outputs = session.run(_filled(batch, own_size or 0))
         except OutOfMemory:
-            if len(batch) == 1:
+            if len(batch) == 1 or own_size:
                 raise
             size = len(batch) // 2
             log.warning("pose_batch_halved", device=session.device, batch=size)
             continue
-        yield outputs
+        yield [output[: len(batch)] for output in outputs]
         start += len(batch)
+
+
+def _filled(batch: Float32Array, size: int) -> Float32Array:
+    if len(batch) >= size:
+        return batch
+    zeros = np.zeros((size - len(batch), *batch.shape[1:]), np.float32)
+    return np.concatenate([batch, zeros])
 
 
 def probe(session: Session, probe_hw: tuple[int, int]) -> Outputs:

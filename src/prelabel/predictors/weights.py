@@ -1,7 +1,9 @@
 """Model files: found in a folder, or fetched into it once, whole, by one process at a time."""
 
+import os
 import shutil
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,10 +16,12 @@ import structlog
 from prelabel.errors import MissingPackage, WeightsUnavailable
 from prelabel.media.references import shown
 from prelabel.predictors.download import fetch, file_digest, refusal
+from prelabel.predictors.onnx_file import is_whole_model
 
 log = structlog.get_logger(__name__)
 
 LOCK_TIMEOUT_S = 1800.0
+OF_MACOS = "__MACOSX/"  # what macOS adds to each entry of the archives that it makes
 FILE_MODE = 0o644  # whoever else uses a shared folder may read it
 
 
@@ -27,7 +31,8 @@ class WeightsFile:
 
     Attributes:
         urls: Where it can be had, first choice first: an `.onnx`, or a `.zip` that holds one.
-        sha256: Digest of the fetched file where it is known, else "".
+        sha256: Digest of the fetched file where it is known, else "": one that is here and came
+            with another digest counts as missing.
     """
 
     urls: tuple[str, ...]
@@ -68,7 +73,7 @@ class WeightsFolder:
         """
         if isinstance(file, Path):
             _require_own(file)
-        elif not self.path(file).is_file() and not self._archive(file).is_file():
+        elif not self.is_here(file) and not self._archive(file):
             self._require_downloads(file)
             causes = [refusal(url) for url in file.urls]
             if all(causes):
@@ -83,29 +88,49 @@ class WeightsFolder:
         if isinstance(file, Path):
             return self._own(file)
         path = self.path(file)
-        if not path.is_file():
+        if not self.is_here(file):
             with self._alone_with(path):
-                if not path.is_file():
+                if not self.is_here(file):
                     self._make(file, path)
         return path
 
+    def is_here(self, file: ModelFile) -> bool:
+        """Whether a model is in the folder, or, of the user's own, where it is said to be.
+
+        Raises:
+            WeightsUnavailable: One of the user's own is not, or it may not be looked for.
+        """
+        if isinstance(file, Path):
+            _require_own(file)
+            return True
+        path = self.path(file)
+        if not _is_file(path):
+            return False
+        fetched = _fetched_digest(path)
+        return not file.sha256 or not fetched or fetched == file.sha256
+
     def _own(self, file: Path) -> Path:
         _require_own(file)
-        if file.suffix != ".zip":
+        if file.suffix.lower() != ".zip":
             return file
         path = self._folder / f"{file.stem}.onnx"
-        with self._alone_with(path):
-            if not path.is_file() or path.stat().st_mtime < file.stat().st_mtime:
-                unpack(file, path)
+        # Whoever may only read the folder takes what somebody else has unpacked.
+        if not _is_of_archive(path, file):
+            with self._alone_with(path):
+                if not _is_of_archive(path, file):
+                    unpack(file, path)
         return path
 
-    def _archive(self, file: WeightsFile) -> Path:
-        """Where somebody who fetched the file by hand may have put it; of an `.onnx` its path."""
-        return self._folder / file.download_name
+    def _archive(self, file: WeightsFile) -> Path | None:
+        """The archive that somebody who fetched it by hand has put into the folder."""
+        archive = self._folder / file.download_name
+        return archive if archive != self.path(file) and _is_file(archive) else None
 
     def _make(self, file: WeightsFile, path: Path) -> None:
         archive = self._archive(file)
-        if archive.is_file():
+        if archive:
+            if file.sha256 and file_digest(archive) != file.sha256:
+                raise _bad_archive(archive, f"its sha256 is not {file.sha256}")
             unpack(archive, path)
             return
         self._require_downloads(file)
@@ -126,7 +151,11 @@ class WeightsFolder:
 
     def _require_downloads(self, file: WeightsFile) -> None:
         if not self._allow_downloads:
-            raise self._unavailable(file, "it is not there, and ALLOW_DOWNLOADS is false")
+            other = _is_file(self.path(file))
+            cause = f"the one there did not come with sha256 {file.sha256}" if other else ""
+            raise self._unavailable(
+                file, f"{cause or 'it is not there'}, and ALLOW_DOWNLOADS is false"
+            )
 
     def _unavailable(self, file: WeightsFile, cause: str) -> WeightsUnavailable:
         return WeightsUnavailable(
@@ -140,15 +169,27 @@ class WeightsFolder:
     def _alone_with(self, path: Path) -> Iterator[None]:
         """Hold the lock of a model file against all other processes and threads."""
         try:
-            from filelock import FileLock  # noqa: PLC0415 - comes with the extra "pose"
+            from filelock import FileLock, Timeout  # noqa: PLC0415 - comes with the extra "pose"
         except ImportError as error:
             raise MissingPackage(
                 "filelock", "it is not installed", "Run pip install 'prelabel[pose]'."
             ) from error
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_S):
+            lock = FileLock(path.with_name(f".{path.name}.lock"), timeout=LOCK_TIMEOUT_S)
+            try:
+                held = lock.acquire(timeout=0)
+            except Timeout:
+                log.info("waiting_for_another_process", file=str(path))
+                held = lock.acquire()
+            with held:
                 yield
+        except Timeout as error:
+            raise WeightsUnavailable(
+                str(path),
+                f"another process has been fetching it for {LOCK_TIMEOUT_S / 60:.0f} minutes",
+                "See in its log what it waits for, or end it.",
+            ) from error
         except OSError as error:
             raise WeightsUnavailable(
                 str(path),
@@ -161,15 +202,19 @@ def unpack_or_move(part: Path, path: Path) -> None:
     """Turn a fetched `.zip.part` or `.onnx.part` into the model at `path`; `part` is gone after.
 
     Raises:
-        WeightsUnavailable: It is an archive that cannot be read, or holds no model.
+        WeightsUnavailable: It is an archive that cannot be read, or holds no model; or no model.
     """
-    if Path(part.stem).suffix == ".zip":
-        try:
+    try:
+        if Path(part.stem).suffix.lower() == ".zip":
             unpack(part, path)
-        finally:
-            part.unlink()
-    else:
-        _put_in_place(part, path)
+        elif is_whole_model(part):
+            _put_in_place(part, path)
+        else:
+            raise WeightsUnavailable(
+                str(path), "what came is no whole ONNX model", "Check the address, and try again."
+            )
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def unpack(archive: Path, path: Path) -> None:
@@ -181,34 +226,82 @@ def unpack(archive: Path, path: Path) -> None:
     unpacked = path.with_name(path.name + ".part")
     try:
         with zipfile.ZipFile(archive) as entries:
-            models = [name for name in entries.namelist() if name.endswith(".onnx")]
-            if len(models) != 1:
-                raise _bad_archive(archive, f"it holds {len(models)} .onnx files, not one")
-            with entries.open(models[0]) as source, unpacked.open("wb") as target:
+            model = _the_model_in(entries, archive)
+            with entries.open(model) as source, unpacked.open("wb") as target:
                 shutil.copyfileobj(source, target)  # compares the entry's checksum at its end
-    except (zipfile.BadZipFile, EOFError) as error:
-        unpacked.unlink(missing_ok=True)
+        _put_in_place(unpacked, path, file_digest(archive))
+    except _BAD_ARCHIVE as error:
         raise _bad_archive(archive, f"it is not a whole .zip ({error})") from error
-    _put_in_place(unpacked, path)
+    finally:
+        unpacked.unlink(missing_ok=True)
+
+
+_BAD_ARCHIVE = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
+"""What reading an archive raises that is cut, damaged, encrypted or packed in an unusual way."""
+
+
+def _the_model_in(entries: zipfile.ZipFile, archive: Path) -> str:
+    models = [
+        name
+        for name in entries.namelist()
+        if name.lower().endswith(".onnx") and not name.startswith(OF_MACOS)
+    ]
+    if len(models) != 1:
+        raise _bad_archive(archive, f"it holds {len(models)} .onnx files, not one")
+    return models[0]
 
 
 def recorded_digest(path: Path) -> str:
     """The sha256 that was written down when the model at `path` was put in place, or ""."""
-    record = _record_of(path)
-    return record.read_text().strip() if record.is_file() else ""
+    return _record(path)[0]
+
+
+def _fetched_digest(path: Path) -> str:
+    """The sha256 of the archive that the model at `path` came in, or its own, or ""."""
+    return _record(path)[-1]
+
+
+def _record(path: Path) -> list[str]:
+    try:
+        return _record_of(path).read_text().split() or [""]
+    except OSError:
+        return [""]
+
+
+def _is_of_archive(path: Path, archive: Path) -> bool:
+    """Whether the model at `path` was unpacked from an archive as it is now."""
+    return _is_file(path) and _fetched_digest(path) == file_digest(archive)
+
+
+_LET_READ = "Let the user that prelabel runs as read it."
+
+
+def _is_file(path: Path) -> bool:
+    """As `Path.is_file`, of a folder that may be looked into.
+
+    Raises:
+        WeightsUnavailable: It may not.
+    """
+    try:
+        return path.is_file()
+    except PermissionError as error:
+        raise WeightsUnavailable(str(path), "its folder may not be read", _LET_READ) from error
 
 
 def _require_own(file: Path) -> None:
-    if not file.is_file():
+    if not _is_file(file):
         raise WeightsUnavailable(str(file), "there is no such file", "Check the path.")
+    if not os.access(file, os.R_OK):
+        raise WeightsUnavailable(str(file), "it may not be read", _LET_READ)
 
 
-def _put_in_place(part: Path, path: Path) -> None:
+def _put_in_place(part: Path, path: Path, archive_digest: str = "") -> None:
     part.chmod(FILE_MODE)
-    record = _record_of(path)
-    record.write_text(file_digest(part) + "\n")
-    record.chmod(FILE_MODE)
+    record, digest = _record_of(path), file_digest(part)
+    record.unlink(missing_ok=True)  # so that it never speaks of another file
     part.replace(path)
+    record.write_text(f"{digest}\n{archive_digest}\n")
+    record.chmod(FILE_MODE)
 
 
 def _record_of(path: Path) -> Path:

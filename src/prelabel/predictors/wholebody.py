@@ -8,7 +8,7 @@ import numpy as np
 import structlog
 
 from prelabel import keypoints
-from prelabel.errors import InvalidRequest, ModelError
+from prelabel.errors import InvalidRequest, ModelError, SettingsError
 from prelabel.geometry import clip_boxes
 from prelabel.predictors import simcc
 from prelabel.predictors.backends import open_session
@@ -27,7 +27,14 @@ from prelabel.predictors.pose_models import (
     rtmlib_models,
 )
 from prelabel.predictors.pose_settings import PoseSettings
-from prelabel.predictors.sessions import Opener, Runtime, Session, run_in_batches
+from prelabel.predictors.sessions import (
+    Opener,
+    Outputs,
+    Runtime,
+    Session,
+    probe,
+    run_in_batches,
+)
 from prelabel.predictors.streams import Streams, open_streams
 from prelabel.types import Ask, Float32Array, Image, Poses, UInt8Array
 
@@ -176,12 +183,19 @@ class PoseEstimator:
     def opened(
         cls, models: WholeBodyModels, runtime: Runtime, source: str, opener: Opener = open_session
     ) -> "PoseEstimator":
-        """Open both files with `opener`; errors as of `open_session`."""
+        """Open both files with `opener`.
+
+        Raises:
+            SettingsError: The pose model is of another kind; other errors as of `open_session`.
+        """
         side = models.detector.side
         fits = size_check(models.detector)
         detector = open_streams(models.detector_path, runtime, (side, side), opener, fits)
         pose = open_streams(models.pose_path, runtime, models.pose.input_hw, opener)
-        return cls(models, detector, pose, source)
+        estimator = cls(models, detector, pose, source)
+        outputs = probe(pose.session, models.pose.input_hw)
+        _require_whole_body(models.pose_path.name, outputs, estimator._input_hw)
+        return estimator
 
     def people(self, images: Sequence[Image]) -> list[People]:
         """The people in each image, of several images side by side or in batches."""
@@ -265,6 +279,22 @@ def build(options: Mapping[str, Any]) -> WholeBody:
 def build_embedded(options: Mapping[str, Any]) -> WholeBody:
     """The predictor `embedded-pose`, which needs no download; nothing is loaded yet."""
     return WholeBody("embedded-pose", PoseSettings.of(options), embedded_models)
+
+
+def _require_whole_body(file_name: str, outputs: Outputs, input_hw: tuple[int, int]) -> None:
+    found = [output.shape[1:] for output in outputs]
+    wanted = [(len(keypoints.NAMES), int(side * simcc.BINS_PER_PIXEL)) for side in input_hw[::-1]]
+    if found != wanted:
+        raise SettingsError(
+            "POSE_MODEL",
+            f"{file_name} answers arrays of {_in_words(found)} for each person, not the SimCC rows "
+            f"of 133 whole-body keypoints, {_in_words(wanted)}",
+            "Use a whole-body file of RTMW, RTMPose or DWPose.",
+        )
+
+
+def _in_words(shapes: Sequence[tuple[int, ...]]) -> str:
+    return " and ".join(" x ".join(str(size) for size in shape) for shape in shapes)
 
 
 def _batch_on(device: str) -> int:
