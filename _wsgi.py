@@ -10,8 +10,10 @@ from prelabel.assembly.server import app as make_app
 from prelabel.settings import load
 
 server = make_app()
+service = server.state.service
 # A WSGI server tells an application neither that it begins nor that it ends.
-Thread(target=server.state.service.settle, name="settle", daemon=True).start()
-atexit.register(server.state.service.close)
+service.begin()
+Thread(target=service.settle, name="settle", daemon=True).start()
+atexit.register(service.close)
 # gunicorn leaves it to the application who has called through a proxy; RATE_LIMIT counts callers.
 app = ASGIMiddleware(ProxyHeadersMiddleware(server, load().proxies))

@@ -1,6 +1,8 @@
 """From tasks to predictions: neighbours, pages, and what does not fit."""
 
+import gc
 from concurrent.futures import ThreadPoolExecutor
+from weakref import WeakSet
 
 import numpy as np
 import pytest
@@ -14,8 +16,10 @@ from prelabel.errors import (
 )
 from prelabel.gathering import Access, Studio
 from prelabel.labelstudio.tasks import Task
+from prelabel.labelstudio_api.siblings import Siblings
+from prelabel.learning.marks import FrameAnswer
 from prelabel.pipeline import Prediction, predict_tasks
-from prelabel.plan import Predictors, make_plan
+from prelabel.plan import Predictors, Taught, make_plan
 from prelabel.runtime.deadline import Deadline
 from prelabel.types import Detections, Image, Poses
 
@@ -113,6 +117,25 @@ def test_neighbouring_frames_are_found_in_the_project(fetchers):
     assert list(predictor.seen.values()) == [tuple(t.data["image"] for t in siblings[::2])]
 
 
+def test_neighbours_are_found_by_the_numbers_of_tasks_where_the_data_names_the_video(fetchers):
+    """A request tells a task's number in its project, and so must the listing of the others."""
+
+    names = dict(zip(range(1001, 1008), "pqrstuv", strict=True))
+
+    class Project:
+        def tasks(self, project, *, after_id, page_size):
+            for number, name in names.items():
+                yield {"id": number, "inner_id": number - 1000, "data": data_of(name)}
+
+    def data_of(name):
+        return {"image": f"{name}.png", "video": "v"}
+
+    asked = Task(id=1005, inner_id=5, project=1, data=data_of("t"))
+    predictor = Seeing(wants_neighbours=True)
+    run([asked], predictor, fetchers, siblings=Siblings(Project())(asked))
+    assert predictor.seen == {"t.png": ("s.png", "u.png")}
+
+
 def test_frames_of_two_videos_are_no_neighbours(fetchers):
     predictor = Seeing(wants_neighbours=True)
     run([task(1, "a_1.png"), task(2, "b_2.png"), task(3, "a_3.png")], predictor, fetchers)
@@ -159,6 +182,39 @@ def test_a_defect_costs_the_task_that_meets_it_and_no_other(fetchers):
     assert all(isinstance(outcome, Prediction) for outcome in outcomes.values())
 
 
+def test_a_failure_does_not_keep_the_image_for_as_long_as_it_is_told(fetchers):
+    """A request may have ten thousand of them, each with the megabytes of a file in its frames."""
+    alive = WeakSet()
+
+    class File:
+        size = "unknown"
+
+    def break_over(file, error):
+        alive.add(file)
+        try:
+            int(file.size)
+        except ValueError as cause:
+            raise error from cause
+
+    class Damaged(Images):
+        def load(self, reference):
+            if "damaged" in reference.uri:
+                break_over(File(), ImageUnreachable(reference.uri, "is damaged", "Mend it."))
+            return super().load(reference)
+
+    class Choking(Seeing):
+        def predict(self, images, ask):
+            break_over(File(), ModelError(images[0].name, "chokes", "Look at it."))
+
+    plan = make_plan(CONFIG, Predictors(Choking(), Choking()))
+    studio = Studio(Damaged(), fetchers, lambda _: ())
+    tasks = [task(1, "damaged.png"), task(2, "b.png")]
+    outcomes = dict(predict_tasks(tasks, plan, studio, Access(), Deadline.after(5)))
+    assert [type(outcomes[n]) for n in range(2)] == [ImageUnreachable, ModelError]
+    gc.collect()
+    assert not alive
+
+
 @pytest.mark.parametrize("image", [[], None, 3, {}, [None], ["a", "b"]])
 def test_a_task_of_an_odd_shape_costs_no_other_its_prediction(fetchers, image):
     tasks = [Task(id=1, data={"image": image}), task(2, "b.png"), Task(id=3)]
@@ -173,6 +229,16 @@ def test_a_predictor_that_cannot_be_loaded_is_the_reason_of_every_task(fetchers)
 
     outcomes = run([task(1, "a.png"), task(2, "b.png")], Missing(), fetchers)
     assert [type(outcomes[n]) for n in range(2)] == [MissingPackage, MissingPackage]
+
+
+def test_a_defect_while_loading_is_the_reason_of_every_task(fetchers):
+    class Broken(Seeing):
+        def load(self):
+            raise ZeroDivisionError("a defect")
+
+    outcomes = run([task(1, "a.png"), task(2, "b.png")], Broken(), fetchers)
+    assert [type(outcomes[n]) for n in range(2)] == [ModelError, ModelError]
+    assert "ZeroDivisionError" in str(outcomes[0])
 
 
 def test_whether_neighbours_are_wanted_is_asked_after_loading(fetchers):
@@ -216,6 +282,20 @@ def test_pages_of_a_list_are_all_looked_at_and_numbered(fetchers):
     assert [region["item_index"] for region in outcome.result] == [0, 1]
 
 
+def test_only_the_page_that_was_drawn_on_is_looked_at(fetchers):
+    config = CONFIG.replace('value="$image"', 'valueList="$image"')
+    rectangle = {"x": 0, "y": 0, "width": 50, "height": 50, "rotation": 0}
+    drawn = {"type": "rectanglelabels", "to_name": "image", "item_index": 1, "value": rectangle}
+    predictor = Seeing()
+    plan = make_plan(config, Predictors(predictor, predictor))
+    asked = plan.interactive([drawn | {"original_width": 8, "original_height": 8}])
+    tasks = [Task(id=1, data={"image": ["a.png", "b.png"]})]
+    studio = Studio(Images(), fetchers, lambda _: (), ahead=3)
+    ((_, outcome),) = predict_tasks(tasks, asked, studio, Access(), Deadline.after(5))
+    assert isinstance(outcome, Prediction)
+    assert list(predictor.seen) == ["b.png"]
+
+
 def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):
     stray = Detections(
         np.array([[1, 1, 5, 5]], np.float32), np.array([0.5], np.float32), ("dog",), (None,), "s"
@@ -228,6 +308,28 @@ def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):
 def test_poses_in_answer_to_a_question_for_boxes_are_a_defect_not_a_result(fetchers):
     (outcome,) = run([task(1, "a.png")], Seeing(Poses.none(3, "s")), fetchers).values()
     assert isinstance(outcome, ModelError)
+
+
+def test_a_finding_that_does_not_go_with_what_was_learnt_costs_its_task_and_no_other(fetchers):
+    class LearntOfOne:
+        def at(self, key):
+            return FrameAnswer((10, 10), ()) if key.index == 1 else None
+
+        def annotated_on(self, key):
+            return None
+
+    class Mixing(Seeing):
+        def predict(self, images, ask):
+            poses, boxes = Poses.none(3, "s"), Detections.none("s")
+            return [poses if "a_1" in image.name else boxes for image in images]
+
+    predictor = Mixing()
+    plan = make_plan(CONFIG, Predictors(predictor, predictor))
+    plan = plan.taught(Taught(1, LearntOfOne(), prefer=True))
+    studio = Studio(Images(), fetchers, lambda _: ())
+    tasks = [task(1, "a_1.png"), task(2, "a_2.png")]
+    outcomes = dict(predict_tasks(tasks, plan, studio, Access(), Deadline.after(5)))
+    assert [type(outcomes[n]) for n in range(2)] == [ModelError, Prediction]
 
 
 def test_an_error_of_the_predictor_is_the_outcome_of_its_task(fetchers):

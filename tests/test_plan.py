@@ -171,7 +171,7 @@ def points(*names, name="keypoints", more=""):
 def test_keypoints_with_whole_body_names_are_filled_with_poses():
     (step,) = plan(points("nose", "left_eye")).steps
     assert isinstance(step, PoseStep)
-    assert step.points == {0: "nose", 1: "left_eye"}
+    assert [one.labels for one in step.points] == [{0: "nose", 1: "left_eye"}]
     assert step.parent is None
     assert plan(points("nose")).model_version.startswith("pose@")
 
@@ -207,7 +207,66 @@ def test_boxes_and_poses_in_one_project_have_both_names_in_one_version():
 def test_other_keypoints_beside_whole_body_ones_get_the_centres_of_boxes():
     box, pose = plan(points("nose", "spot")).steps
     assert [phrase.label for phrase in box.ask.phrases] == ["spot"]
-    assert pose.points == {0: "nose"}
+    assert [one.labels for one in pose.points] == [{0: "nose"}]
+
+
+def test_controls_that_share_people_are_filled_in_one_step():
+    face, hands = points("nose", name="face"), points("left_wrist", "spot", name="hands")
+    box, pose = plan(boxes("person", name="person") + face + hands).steps
+    assert [phrase.label for phrase in box.ask.phrases] == ["spot"]
+    assert [(one.control.name, one.labels) for one in pose.points] == [
+        ("face", {0: "nose"}),
+        ("hands", {9: "left_wrist"}),
+    ]
+    assert (
+        plan(points(*keypoints.NAMES[:50]) + points(*keypoints.NAMES[50:], name="rest")).wishes
+        == ()
+    )
+
+
+@pytest.mark.parametrize(
+    ("face", "hands", "threshold", "is_warned"),
+    [("0.7", "0.7", 0.7, False), ("0.7", "0.5", 0.5, True), ("0.7", None, 0.7, True)],
+)
+def test_of_several_thresholds_for_the_points_of_people_the_lowest_counts(
+    face, hands, threshold, is_warned
+):
+    more = [f'model_point_threshold="{wish}"' if wish else "" for wish in (face, hands)]
+    made = plan(points("nose", name="face", more=more[0]) + points("left_wrist", more=more[1]))
+    assert [step.ask.min_score for step in made.steps] == [threshold]
+    assert bool(made.warnings) is is_warned
+
+
+def drawn(label, name="person", **more):
+    value = {"x": 10, "y": 10, "width": 50, "height": 50, "rotation": 0, "rectanglelabels": [label]}
+    size = {"original_width": 100, "original_height": 100}
+    return {"type": "rectanglelabels", "from_name": name, "to_name": "image", "value": value} | (
+        size | more
+    )
+
+
+def test_a_smart_rectangle_around_something_else_draws_no_person():
+    config = boxes("body_distortion") + boxes("person", name="person") + points("nose")
+    asked = plan(config).interactive([drawn("body_distortion", "label")])
+    assert [type(step).__name__ for step in asked.steps] == ["BoxStep"]
+    asked = plan(config).interactive([drawn("person")])
+    assert [step.ask.within_xyxy for step in asked.steps] == [((10, 10, 60, 60),)] * 2
+    alone = plan(boxes("body_distortion") + points("nose")).interactive([drawn("body_distortion")])
+    assert [type(step).__name__ for step in alone.steps] == ["BoxStep", "PoseStep"]
+
+
+def test_a_smart_rectangle_is_answered_on_its_own_image_and_page():
+    two = (
+        '<Image name="image" valueList="$pages"/><Image name="other" value="$other"/>'
+        '<RectangleLabels name="label" toName="image"><Label value="cat"/></RectangleLabels>'
+        '<RectangleLabels name="more" toName="other"><Label value="dog"/></RectangleLabels>'
+    )
+    made = make_plan(f"<View>{two}</View>", predictors())
+    (step,) = made.interactive([drawn("cat", "label", item_index=1)]).steps
+    assert (step.image.name, step.page) == ("image", 1)
+    (step,) = made.interactive([drawn("dog", "more", to_name="other")]).steps
+    assert (step.image.name, step.page) == ("other", None)
+    assert [step.page for step in made.interactive([]).steps] == [None, None]
 
 
 def test_a_threshold_for_points_is_honoured():

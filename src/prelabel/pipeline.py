@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import structlog
 
-from prelabel.errors import ModelError, OperatorError, PrelabelError, TaskError
+from prelabel.errors import ModelError, PrelabelError, TaskError
 from prelabel.gathering import Access, Gatherer, Pages, Studio
 from prelabel.geometry import box_areas
 from prelabel.labelstudio.regions.check import problems
@@ -26,7 +26,7 @@ from prelabel.predictors.pose_parts import parts_of
 from prelabel.recall import Recall, Recalled
 from prelabel.runtime.clock import Clock
 from prelabel.runtime.deadline import Deadline
-from prelabel.runtime.isolation import answer_each, defect, named
+from prelabel.runtime.isolation import answer_each, bare, defect, named
 from prelabel.steps import Step
 from prelabel.types import Ask, Detections, Image, Poses
 
@@ -136,7 +136,7 @@ def _arrived(
         try:
             yield one, future.result()
         except PrelabelError as error:
-            yield one, error
+            yield one, bare(error)
         except Exception as error:  # noqa: BLE001 - a defect is logged; the others go on
             yield one, named(str(one.task), error)
 
@@ -158,12 +158,12 @@ def _predict_batch(
         with clock.busy("predict", len(pages)):
             answer = _answer(step, [image for _, (image, _) in pages])
         for (row, (image, number)), finding in zip(pages, answer, strict=True):
-            if isinstance(finding, PrelabelError):
-                errors.setdefault(row, finding)
+            page = Page(image.height, image.width, number)
+            seen = _with_learnt(finding, step, page, batch[row], plan)
+            if isinstance(seen, PrelabelError):
+                errors.setdefault(row, seen)
             else:
-                page = Page(image.height, image.width, number)
-                wanted = _with_learnt(_wanted(finding, step.ask), step, page, batch[row], plan)
-                found[row].append(_OnPage(step, page, wanted))
+                found[row].append(_OnPage(step, page, seen))
     version = plan.model_version
     with clock.busy("write", len(batch)):
         return [
@@ -173,13 +173,23 @@ def _predict_batch(
 
 
 def _with_learnt(
-    finding: Detections | Poses, step: Step, page: Page, one: _Gathered, plan: Plan
-) -> Detections | Poses:
-    """What a step found, together with what was learnt of the same image."""
-    answer = one.recalled.get(step.image.name)
-    if answer is None or plan.lesson is None:
+    finding: Detections | Poses | PrelabelError,
+    step: Step,
+    page: Page,
+    one: _Gathered,
+    plan: Plan,
+) -> Detections | Poses | PrelabelError:
+    """What is wanted of what a step found, together with what was learnt of the same image."""
+    if isinstance(finding, PrelabelError):
         return finding
-    return step.with_learnt(finding, answer, (page.height, page.width), plan.lesson.prefer)
+    answer = one.recalled.get(step.image.name)
+    try:
+        wanted = _wanted(finding, step.ask)
+        if answer is None or plan.lesson is None:
+            return wanted
+        return step.with_learnt(wanted, answer, (page.height, page.width), plan.lesson.prefer)
+    except Exception as error:  # noqa: BLE001 - defect logs it; the others go on
+        return defect("prediction", error)
 
 
 def _load_predictors(plan: Plan) -> PrelabelError | None:
@@ -187,8 +197,10 @@ def _load_predictors(plan: Plan) -> PrelabelError | None:
     for step in plan.steps:
         try:
             step.predictor.load()
-        except OperatorError as error:
+        except PrelabelError as error:
             return error
+        except Exception as error:  # noqa: BLE001 - named logs it; each task is told
+            return named(step.predictor.name, error)
     return None
 
 
@@ -207,8 +219,10 @@ class _OnPage:
 
 
 def _paged(pages: Pages, step: Step) -> list[tuple[Image, int | None]]:
-    images = pages[step.image.name]
-    return [(image, number if step.image.is_list else None) for number, image in enumerate(images)]
+    if not step.image.is_list:
+        return [(image, None) for image in pages[step.image.name]]
+    numbered = enumerate(pages[step.image.name])
+    return [(image, number) for number, image in numbered if step.page in (None, number)]
 
 
 def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:

@@ -1,6 +1,6 @@
 """Which predictor answers which control of a project, and under which model version."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -14,6 +14,7 @@ from prelabel.labelstudio.regions.read import drawn_places, prompt_texts
 from prelabel.labelstudio.regions.write import (
     PartChoice,
     PersonBox,
+    PointLabels,
 )
 from prelabel.learning.sequence import Learned
 from prelabel.predictors.base import Predictor, why_blind
@@ -26,6 +27,7 @@ from prelabel.types import SEQUENCE, Ask
 NO_PREDICTOR = "no-predictor"
 """The model version of a project that has nothing prelabel can fill."""
 
+_POINT_THRESHOLD = "model_point_threshold"
 _MIN_PART_CHOICES = 2
 _MOST_NAMED = 5
 
@@ -119,15 +121,16 @@ class Plan:
         steps = (replace(step, predictor=seen[id(step.predictor)]) for step in self.steps)
         return replace(self, steps=tuple(steps))
 
-    def interactive(self, results: Sequence[Mapping[str, Any]]) -> "Plan":
-        """The plan for what an annotator just typed or drew with a smart tool."""
+    def interactive(self, results: Sequence[Any]) -> "Plan":
+        """The plan for what an annotator just typed or drew with a smart tool.
+
+        Only what fills the image that was drawn on looks there; everything where that is nothing.
+        """
         typed = prompt_texts(results)
-        within, at = drawn_places(results)
-        steps = (step.typed(typed) if typed else step for step in self.steps)
-        looking = tuple(
-            replace(step, ask=replace(step.ask, within_xyxy=within, at_xy=at)) for step in steps
-        )
-        return replace(self, steps=looking, lesson=None)  # a person asks the model, here and now
+        steps = [step.typed(typed) if typed else step for step in self.steps]
+        if any(drawn_places(results)):
+            steps = [there for step in steps if (there := step.where_drawn(results))] or steps
+        return replace(self, steps=tuple(steps), lesson=None)  # a person asks the model, here, now
 
 
 def make_plan(label_config: str, predictors: Predictors) -> Plan:
@@ -143,7 +146,9 @@ def make_plan(label_config: str, predictors: Predictors) -> Plan:
     config = parse(label_config)
     warnings: list[str] = []
     poses = _pose_steps(config, predictors.poses, warnings)
-    given = {(s.control.name, label) for s in poses for label in s.points.values()}
+    given = {
+        (p.control.name, label) for s in poses for p in s.points for label in p.labels.values()
+    }
     given |= {(s.parent.control.name, s.parent.label) for s in poses if s.parent}
     steps: list[Step] = [*_box_steps(config, predictors.boxes, given, warnings), *poses]
     videos = _video_steps(config)
@@ -170,17 +175,33 @@ def _video_steps(config: LabelConfig) -> tuple[VideoStep, ...]:
 
 
 def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) -> list[PoseStep]:
-    steps = []
+    """A step for each image with keypoints of people, however many controls share them."""
+    shared: dict[str, list[PointLabels]] = {}
     for control in _controls(config, "KeyPointLabels"):
-        image, points = config.image(control.to_name), keypoint_labels(control.labels)
-        if image is not None and points:
-            ask = Ask(min_score=_min_score(control, "model_point_threshold", warnings))
-            parent = _person_box(config, control)
-            choices = _choices(config, control)
-            if others := [one.value for one in control.labels if one.stored not in points.values()]:
+        labels = keypoint_labels(control.labels)
+        if config.image(control.to_name) is not None and labels:
+            shared.setdefault(control.to_name, []).append(PointLabels(control, labels))
+            if others := [one.value for one in control.labels if one.stored not in labels.values()]:
                 warnings.append(f"{control.name}: {_of_nobody(others)}")
-            steps.append(PoseStep(predictor, ask, image, control, points, parent, choices))
+    steps = []
+    for name, points in shared.items():
+        image, control = config.image(name), points[0].control
+        assert image is not None
+        ask = Ask(min_score=_point_threshold(points, warnings))
+        parent, choices = _person_box(config, control), _choices(config, control)
+        steps.append(PoseStep(predictor, ask, image, tuple(points), parent, choices))
     return steps
+
+
+def _point_threshold(points: Sequence[PointLabels], warnings: list[str]) -> float | None:
+    """The lowest threshold that one of the controls asks for, since people are looked for once."""
+    wishes = {p.control.name: _min_score(p.control, _POINT_THRESHOLD, warnings) for p in points}
+    given = [wish for wish in wishes.values() if wish is not None]
+    lowest = min(given, default=None)
+    if len(set(wishes.values())) > 1:
+        names = ", ".join(wishes)
+        warnings.append(f"{names}: {_POINT_THRESHOLD} {lowest:g}, the lowest, counts for all")
+    return lowest
 
 
 def _of_nobody(labels: Sequence[str]) -> str:

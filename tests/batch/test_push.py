@@ -1,12 +1,14 @@
 """The writer: nothing twice, nothing lost, whatever Label Studio does."""
 
 import itertools
+import json
 
+import httpx2
 import pytest
 from pydantic_core import to_json
 
 from prelabel.batch.push import Manners, Writer, backoff_s
-from prelabel.errors import LabelStudioUnreachable, RequestRefused
+from prelabel.errors import LabelStudioError, LabelStudioUnreachable, RequestRefused
 from prelabel.store.journal import Journal, Kept, State
 
 IMPORT = "/import/predictions"
@@ -162,6 +164,32 @@ def test_a_label_studio_that_stays_away_ends_the_run_and_loses_nothing(fake, pus
         push(map(kept, (1, 2, 3)))
     assert len(fake.faults) == 10 - 4
     assert [row.task_id for row in journal.waiting(10, 10_000)] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("status", [500, 502, 503, 504])
+def test_one_that_answers_every_push_with_an_error_ends_the_run_and_loses_nothing(
+    fake, push, faults, journal, status
+):
+    fake.add_tasks(3)
+    fake.faults = [("POST", IMPORT, faults.status(status))] * 10
+    with pytest.raises(LabelStudioError):
+        push(map(kept, (1, 2, 3)))
+    assert len(fake.faults) == 10 - 4
+    assert [row.task_id for row in journal.waiting(10, 10_000)] == [1, 2, 3]
+
+
+def test_a_push_of_which_something_arrives_each_time_is_gone_on_with(fake, push):
+    ids = fake.add_tasks(20)
+
+    def cut_in_half(fake, request):
+        rows = json.loads(request.read())
+        for row in rows[: (len(rows) + 1) // 2]:
+            fake.hold(row["task"], row["model_version"], row["result"])
+        return httpx2.Response(500, json={"detail": "busy"})
+
+    fake.faults = [("POST", IMPORT, cut_in_half)] * 10
+    push(map(kept, ids))
+    assert fake.holding() == dict.fromkeys(ids, 1)
 
 
 def test_a_token_that_may_not_write_ends_the_run(fake, push):

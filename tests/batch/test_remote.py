@@ -17,6 +17,7 @@ from prelabel.batch.stages import StageClock
 from prelabel.errors import (
     ImageTooLarge,
     ImageUnreachable,
+    ModelError,
     NotAuthenticated,
     NotReached,
     NotReady,
@@ -84,6 +85,8 @@ class Images:
     def load(self, reference):
         if "gone" in reference.uri:
             raise ImageUnreachable(reference.uri, "is gone", "Find it.")
+        if "defect" in reference.uri:
+            raise ZeroDivisionError("a defect")
         width = 150 if "odd" in reference.uri else 400
         return Image(np.zeros((300, width, 3), np.uint8), reference.uri)
 
@@ -172,12 +175,14 @@ def test_boxes_come_back_for_the_original_size(backend, serve, predict, finder):
 
 
 def test_a_failure_on_either_side_costs_only_its_own_task(backend, serve, predict):
-    outcomes = predict(backend(serve()), ["a", "gone", "odd", "b"])
+    outcomes = predict(backend(serve()), ["a", "gone", "odd", "b", "defect", "c"])
     assert isinstance(outcomes[0], Prediction)
     assert isinstance(outcomes[1], ImageUnreachable)
     assert isinstance(outcomes[2], NotReached)
     assert "defect" in str(outcomes[2])
     assert isinstance(outcomes[3], Prediction)
+    assert isinstance(outcomes[4], ModelError)
+    assert isinstance(outcomes[5], Prediction)
 
 
 def test_the_server_is_asked_which_version_it_has(backend, serve):
@@ -214,6 +219,15 @@ def test_a_server_that_is_busy_is_asked_again(backend, predict, serve):
 
     busy = backend("http://busy.test", transport=httpx2.MockTransport(answer))
     assert isinstance(predict(busy, ["a"])[0], Prediction)
+
+
+@pytest.mark.parametrize("content", [{"html": "<p>Log in"}, {"json": []}, {"json": {"ok": 1}}])
+def test_another_program_at_the_address_is_named(backend, content):
+    def answer(_request):
+        return httpx2.Response(200, **content)
+
+    with pytest.raises(OperatorError, match="not as a prelabel server"):
+        backend("http://other.test", transport=httpx2.MockTransport(answer)).prepare("data:,")
 
 
 def test_what_is_too_large_together_is_sent_apart(backend, predict):

@@ -12,7 +12,13 @@ import pytest
 from prelabel import keypoints
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
-from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import (
+    Page,
+    PersonBox,
+    PointLabels,
+    box_regions,
+    pose_regions,
+)
 from prelabel.labelstudio.templates import boxes_config, pose_config
 from prelabel.plan import Predictors, make_plan
 from prelabel.predictors import registry
@@ -60,7 +66,9 @@ def poses():
         "test",
     )
     points = keypoint_labels(control.labels)
-    return config, pose_regions(found, control, points, PersonBox(person, "person"), PAGE)
+    return config, pose_regions(
+        found, [PointLabels(control, points)], PersonBox(person, "person"), PAGE
+    )
 
 
 @pytest.mark.e2e

@@ -10,7 +10,13 @@ from prelabel.evaluation.report import evaluate
 from prelabel.export.pictures import Schema
 from prelabel.labelstudio.config import parse
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
-from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import (
+    Page,
+    PersonBox,
+    PointLabels,
+    box_regions,
+    pose_regions,
+)
 from prelabel.types import Detections
 
 CONFIG = parse(
@@ -32,7 +38,7 @@ def pose_result(make):
         points = CONFIG.control("points")
         box = PersonBox(CONFIG.control("box"), "Person")
         poses = make.poses(make.spread_out() + np.array([moved, 0]))
-        return pose_regions(poses, points, keypoint_labels(points.labels), box, page)
+        return pose_regions(poses, [PointLabels(points, keypoint_labels(points.labels))], box, page)
 
     return result
 

@@ -13,6 +13,7 @@ from prelabel.labelstudio.regions.write import (
     Page,
     PartChoice,
     PersonBox,
+    PointLabels,
     box_regions,
     pose_regions,
 )
@@ -71,7 +72,9 @@ class Project:
         control = next(c for c in self.config.controls if c.tag == "KeyPointLabels")
         rectangle = next((c for c in self.config.controls if c.tag == "RectangleLabels"), None)
         parent = PersonBox(rectangle, "person") if rectangle and with_box else None
-        return pose_regions(found, control, keypoint_labels(control.labels), parent, where)
+        return pose_regions(
+            found, [PointLabels(control, keypoint_labels(control.labels))], parent, where
+        )
 
     def add(self, *results, uri=None, **fields):
         """A task with these results as annotations; a dict is an annotation as it is."""

@@ -138,6 +138,12 @@ def test_poses_of_a_project_without_keypoints_are_refused(tmp_path, draw):
     assert not (tmp_path / "new").exists()
 
 
+def test_hands_alone_are_refused_as_keypoints_of_the_body(tmp_path, draw):
+    project = draw.pose_project("hands")
+    with pytest.raises(SettingsError, match="none of its keypoints"):
+        export(project.tasks, project.config, Format.COCO_KEYPOINTS, tmp_path)
+
+
 def test_a_folder_that_is_a_file_is_refused(tmp_path, draw):
     (tmp_path / "file").write_text("")
     with pytest.raises(SettingsError, match="cannot be written to"):

@@ -18,6 +18,8 @@ from prelabel.export.names import Names
         ("C:\\clips\\0001.jpg", "clips/0001.jpg"),
         ("/data/local-files/?d=../../etc/./passwd", "etc/passwd"),
         ("https://example.com/..%2f..%2fetc/passwd", "etc/passwd"),
+        ("https://example.com/a%00b%0a.png", "a_b_.png"),
+        ("s3://bucket/\ud800.png", "_.png"),
         ("https://example.com/", "task-7"),
         ("data:image/png;base64,iVBORw0KGgo=", "task-7.png"),
         ("", "task-7"),

@@ -132,3 +132,40 @@ def test_a_person_is_a_box_like_any_other_where_there_are_no_keypoints(draw):
 def test_a_rectangle_for_persons_is_known_by_its_label(draw, value):
     xml = draw.pose_project().xml.replace('value="person"', f'value="{value}"')
     assert Schema(draw.project(xml).config).person_labels == (value,)
+
+
+def test_keypoints_drawn_twice_on_one_person_are_told(draw):
+    project = draw.pose_project()
+    both = [
+        region
+        for x in (1, 2)
+        for region in project.drawn(draw.people({0: (x, 9), 1: (x, 5)}), with_box=False)
+    ]
+    project.add(both)
+    pictures, [told] = read(project)
+    assert noses(pictures) == [(2, 9)]
+    assert "keypoints drawn twice on one person" in told.reason
+
+
+def test_regions_of_labels_that_the_config_lost_are_told(draw):
+    project = draw.pose_project()
+    regions = project.drawn(draw.people({0: (1, 9), 1: (1, 5)}), with_box=False)
+    regions[1]["value"]["keypointlabels"] = ["Auge"]
+    project.add(regions)
+    [picture], [told] = read(project)
+    assert (picture.people.keypoint_scores > 0).sum() == 1
+    assert told.reason == (
+        "regions that name the label 'Auge', which the label config does not have"
+    )
+
+
+@pytest.mark.parametrize(
+    "label", ['value="Mensch" predicted_values="person"', 'value="Mensch" alias="Person"']
+)
+def test_a_person_in_another_language_is_a_person(draw, label):
+    points = '<KeyPointLabels name="k" toName="image"><Label value="nose"/></KeyPointLabels>'
+    project = draw.project(
+        '<View><Image name="image" value="$image"/><RectangleLabels name="r" toName="image">'
+        f"<Label {label}/></RectangleLabels>{points}</View>"
+    )
+    assert len(Schema(project.config).person_labels) == 1

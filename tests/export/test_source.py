@@ -16,6 +16,12 @@ def test_annotations_without_a_date_are_as_new_as_their_ids_say():
     assert accepted({"annotations": rows})["id"] == 3
 
 
+@pytest.mark.parametrize("written", ["yesterday", 5, None])
+def test_an_annotation_whose_date_is_none_is_older_than_others(written):
+    rows = [{"id": 1, "updated_at": "2026-01-01T00:00:00Z"}, {"id": "b", "updated_at": written}]
+    assert accepted({"annotations": rows})["id"] == 1
+
+
 @pytest.mark.parametrize(
     ("content", "cause"),
     [
@@ -23,6 +29,9 @@ def test_annotations_without_a_date_are_as_new_as_their_ids_say():
         ("{}", "holds no list of tasks"),
         ('[{"image": "a.png", "keypoints": []}]', "entry 0: is no task"),  # JSON-MIN
         ('[{"id": 1, "data": {}, "annotations": []}, 3]', "entry 1: is no task"),
+        ('[{"id": 1, "data": {}, "annotations": [null]}]', "entry 0: is no task"),
+        ('[{"id": 1, "data": {}, "annotations": [{"result": "x"}]}]', "entry 0: is no task"),
+        ('[{"id": 1, "data": {}, "annotations": [{"result": [null]}]}]', "entry 0: is no task"),
     ],
 )
 def test_a_file_that_is_no_export_says_what_is_wrong(tmp_path, content, cause):

@@ -60,9 +60,28 @@ def test_labels_lie_where_their_images_lie(tmp_path, draw):
     assert (tmp_path / "labels" / "clip" / "0001.txt").is_file()
 
 
-def test_labels_of_an_earlier_export_are_not_mixed_with_new_ones(tmp_path, draw):
+@pytest.mark.parametrize(
+    ("uri", "labels"),
+    [
+        ("s3://bucket/images/0001.jpg", "images/labels/0001.txt"),
+        ("/data/local-files/?d=cam/images/day/0001.jpg", "images/cam/labels/day/0001.txt"),
+        ("s3://bucket/images.jpg", "labels/images.txt"),
+        ("s3://bucket/old images/0001.jpg", "labels/old images/0001.txt"),
+    ],
+)
+def test_labels_of_images_in_a_folder_named_images_lie_where_ultralytics_looks(
+    tmp_path, draw, uri, labels
+):
     project = draw.pose_project()
-    project.add(project.drawn(draw.people({0: (1, 1)})))
+    project.add(project.drawn(draw.people({0: (1, 1)})), uri=uri)
+    export(project.tasks, project.config, Format.YOLO_POSE, tmp_path)
+    assert [str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*.txt")] == [labels]
+
+
+@pytest.mark.parametrize("uri", ["s3://bucket/0001.jpg", "s3://bucket/images/0001.jpg"])
+def test_labels_of_an_earlier_export_are_not_mixed_with_new_ones(tmp_path, draw, uri):
+    project = draw.pose_project()
+    project.add(project.drawn(draw.people({0: (1, 1)})), uri=uri)
     export(project.tasks, project.config, Format.YOLO_POSE, tmp_path)
     with pytest.raises(SettingsError, match="holds labels already"):
         export(project.tasks, project.config, Format.YOLO_POSE, tmp_path)

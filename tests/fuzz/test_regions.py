@@ -13,7 +13,13 @@ from prelabel.labelstudio.regions.check import problems
 from prelabel.labelstudio.regions.marks import keep, kept, read_marks
 from prelabel.labelstudio.regions.read import drawn_places, prompt_texts, read
 from prelabel.labelstudio.regions.video import read_tracks
-from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import (
+    Page,
+    PersonBox,
+    PointLabels,
+    box_regions,
+    pose_regions,
+)
 from prelabel.server.agreement import Remembered, review
 
 from . import shapes
@@ -86,7 +92,10 @@ def test_what_is_read_and_written_is_read_again_as_the_same(result):
     assert again.boxes.labels == tuple(drawn.boxes.labels[row] for row in inside)
     assert again.boxes.boxes_xyxy == pytest.approx(drawn.boxes.boxes_xyxy[inside], abs=0.01)
     people = pose_regions(
-        drawn.people, POINTS, keypoint_labels(POINTS.labels), PersonBox(BOXES, "person"), page
+        drawn.people,
+        [PointLabels(POINTS, keypoint_labels(POINTS.labels))],
+        PersonBox(BOXES, "person"),
+        page,
     )
     seen = sum(len(region["value"].get("keypointlabels", ())) for region in people)
     found = read(people, CONFIG).people if people else drawn.people.take([])

@@ -12,7 +12,7 @@ import pytest
 from tests.batch.conftest import LEGACY, PROJECT, Faults
 
 from prelabel.assembly.jobs import runners_of_worker
-from prelabel.errors import PrelabelError
+from prelabel.errors import ImageUnavailable, PrelabelError
 from prelabel.jobs.backfill import Backfill
 from prelabel.jobs.backfill_range import KIND as RANGE
 from prelabel.jobs.backfill_range import RangePrediction
@@ -37,6 +37,7 @@ from .backfilling import (
     SCOPE,
     URL,
     Finder,
+    Pictures,
     StudioWithBirthday,
     click,
     late,
@@ -452,6 +453,28 @@ def test_a_label_studio_that_is_away_is_waited_for(do, fake, retrieves, monkeypa
     assert fake.holding("finder") == dict.fromkeys(ids, 1)
 
 
+def test_images_that_label_studio_keeps_are_not_given_up_while_it_is_away(
+    do, fake, retrieves, monkeypatch
+):
+    monkeypatch.setattr("prelabel.jobs.backfill_means.POLL_S", 0.01)
+    ids = fake.add_tasks(3)
+    click(retrieves, ids)
+    load, asked = Pictures.load, []
+
+    def away_at_first(self, reference):
+        asked.append(reference)
+        if len(asked) <= 3:
+            fake.faults = [("GET", "/", Faults.no_connection)] * 4
+            raise ImageUnavailable(reference.uri, "no connection", "Check Label Studio.")
+        if fake.faults:
+            raise ImageUnavailable(reference.uri, "no connection", "Check Label Studio.")
+        return load(self, reference)
+
+    monkeypatch.setattr(Pictures, "load", away_at_first)
+    assert do()["failed"] == 0
+    assert fake.holding("finder") == dict.fromkeys(ids, 1)
+
+
 def test_a_batch_run_of_the_same_project_is_waited_for(do, fake, retrieves, tmp_path, monkeypatch):
     monkeypatch.setattr("prelabel.jobs.backfill.POLL_S", 0.01)
     click(retrieves, fake.add_tasks(1))
@@ -516,3 +539,17 @@ def test_a_worker_with_a_login_does_backfills_and_one_without_does_not(tmp_path)
 
     assert {KIND, RANGE} < kinds(label_studio_url=URL, label_studio_api_key=LEGACY)
     assert not {KIND, RANGE} & kinds(label_studio_url=URL)
+
+
+def test_what_is_abandoned_is_brought_unless_the_job_before_failed(engine, table):
+    def wake():  # whoever does jobs is at once at work on what is submitted
+        job = table.claim("me", (KIND,), 60)
+        began.append(job.id)
+
+    began = []
+    retrieves = Retrieves(engine, table, URL, budget_s=0.0, wake=wake)
+    assert retrieves.abandon(SCOPE, [])
+    table.fail(began.pop(), "me", "Label Studio refuses the token")
+    assert not retrieves.abandon(SCOPE, [])
+    table.finish(began.pop(), "me", {})
+    assert retrieves.abandon(SCOPE, [])

@@ -102,14 +102,18 @@ def test_projects_of_another_label_studio_are_not_mixed_in(learner, add):
     assert learner.of(7, CREATED) is None
 
 
-def test_what_cannot_be_read_is_told_once_and_passed_over(learner, add):
+def test_what_cannot_be_read_is_told_once_and_passed_over(learner, add, versions):
     add()
     add(project=8, what="b")
     learner.refresh()
     add(what="c", model=b"damaged")
+    fetched = []
+    active = versions.active
+    versions.active = lambda scope: fetched.append(scope.project) or active(scope)
     with capture_logs() as logs:
         for _ in range(3):
             learner.refresh()
+    assert fetched.count(7) == 1  # a model is megabytes, and the next look comes in a second
     (said,) = logs
     assert said["event"] == "learnt version cannot be read"
     assert (said["project"], said["version"]) == (7, 2)

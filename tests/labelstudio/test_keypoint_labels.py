@@ -93,5 +93,21 @@ def test_all_133_numbers_need_no_names():
     assert len(keypoint_labels(labels)) == 133
 
 
+def test_a_label_in_another_language_says_by_alias_or_predicted_values_what_it_is():
+    labels = [Label("Nase", None, {"predicted_values": "nose"}),
+              Label("linkes Auge", "left_eye", {}),
+              Label("右眼", "re", {"predicted_values": "eye, right_eye, REye"})]  # fmt: skip
+    assert keypoint_labels(labels) == {0: "Nase", 1: "left_eye", 2: "re"}
+
+
+def test_a_label_that_stands_for_several_keypoints_is_none_of_them():
+    assert keypoint_labels([Label("Auge", None, {"predicted_values": "left_eye, right_eye"})]) == {}
+
+
+def test_the_name_of_a_label_goes_before_its_other_words():
+    label = Label("left_eye", "right_eye", {"predicted_values": "nose"})
+    assert keypoint_labels([label]) == {1: "right_eye"}
+
+
 def test_of_two_labels_for_one_keypoint_the_first_counts():
     assert indices("left_eye", "l_eye") == {1: "left_eye"}

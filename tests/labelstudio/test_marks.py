@@ -17,7 +17,7 @@ from prelabel.labelstudio.regions.turned import upright_box
 from prelabel.labelstudio.regions.write import Page, box_regions
 from prelabel.types import Detections
 
-CONFIG = parse("""
+CONFIG_XML = """
 <View>
   <Image name="image" value="$image"/>
   <RectangleLabels name="box" toName="image">
@@ -36,7 +36,8 @@ CONFIG = parse("""
   <Choices name="scene" toName="image"><Choice value="indoors"/></Choices>
   <TextArea name="note" toName="image"/>
 </View>
-""")
+"""
+CONFIG = parse(CONFIG_XML)
 HW = (200, 400)
 DEFAULT_BOX_PCT = (6.0, 10.0)
 NOSE, LEFT_EYE = keypoints.INDEX["nose"], keypoints.INDEX["left_eye"]
@@ -131,6 +132,19 @@ def test_people_are_told_apart_by_their_parents():
         point("b", "nose", 70, 20, parent="q"),
     )
     assert [person.box_xyxy[0] for person in people] == [40, 240]
+
+
+def test_a_person_whose_points_are_of_several_controls_is_one_of_the_first():
+    face = '<KeyPointLabels name="face" toName="image"><Label value="left_eye"/></KeyPointLabels>'
+    config = parse(CONFIG_XML.replace("</View>", f"{face}</View>"))
+    regions = [
+        region("e", "face", "keypointlabels", "p", x=22, y=18, keypointlabels=["left_eye"]),
+        point("n", "nose", 20, 20, parent="p"),
+        box("p", label="person"),
+    ]
+    _, (person,) = read_marks(regions, config, DEFAULT_BOX_PCT)
+    assert (person.control, person.label) == ("point", "person")
+    assert np.flatnonzero(person.points_seen).tolist() == [NOSE, LEFT_EYE]
 
 
 def test_keypoints_without_a_parent_are_one_person_with_the_box_around_them():

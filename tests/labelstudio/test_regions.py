@@ -1,5 +1,7 @@
 """Regions: pixels to percent, and what is never sent."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -12,6 +14,7 @@ from prelabel.labelstudio.regions.write import (
     Page,
     PartChoice,
     PersonBox,
+    PointLabels,
     box_regions,
     mean_score,
     pose_regions,
@@ -191,7 +194,7 @@ BEN = ((200, 10, 300, 190), (250, 40, 1.0), (0, 0, 0.0))
 
 
 def written(poses, parent=PersonBox(PERSON, "person")):  # noqa: B008 - a frozen value
-    return pose_regions(poses, KEYPOINTS, POINTS, parent, PAGE)
+    return pose_regions(poses, [PointLabels(KEYPOINTS, POINTS)], parent, PAGE)
 
 
 def test_nobody_is_no_region():
@@ -208,6 +211,27 @@ def test_points_lie_under_their_person_and_unfound_ones_are_left_out():
     assert nose["value"] == {"x": 15.0, "y": 20.0, "width": 0.5, "keypointlabels": ["nose"]}
     assert (ann["score"], nose["score"]) == (0.75, 0.5)
     assert len({region["id"] for region in regions}) == 5
+
+
+def test_points_of_several_controls_lie_under_one_box_for_each_person():
+    more = replace(KEYPOINTS, name="more")
+    points = [PointLabels(KEYPOINTS, {0: "nose"}), PointLabels(more, {1: "left_eye"})]
+    regions = pose_regions(people(ANN, BEN), points, PersonBox(PERSON, "person"), PAGE)
+    assert [r["from_name"] for r in regions] == ["person", "kp", "more", "person", "kp"]
+    ann, nose, eye, ben, bens_nose = regions
+    assert nose["parentID"] == eye["parentID"] == ann["id"]
+    assert bens_nose["parentID"] == ben["id"]
+
+
+def test_what_was_chosen_for_a_person_is_written_as_far_as_the_config_still_has_it():
+    chosen = ({"body_part": ("Full Body", "gone"), "missing": ("x",)}, {"body_part": ("gone",)})
+    poses = replace(people(ANN, BEN), attributes=chosen)
+    parent = PersonBox(PERSON, "person")
+    choices = {PARTS.name: PARTS}
+    regions = pose_regions(poses, [PointLabels(KEYPOINTS, POINTS)], parent, PAGE, choices)
+    assert problems(regions, POSE_CONFIG) == []
+    written = [r["value"]["choices"] for r in regions if r["type"] == "choices"]
+    assert written == [["Full Body"]]
 
 
 def test_a_point_outside_the_image_is_not_shown():

@@ -253,7 +253,10 @@ def handler_for(fake):  # noqa: C901 - one server, one table of routes
             return [{"image": f"/data/upload/{name}"} for name in kept.values()]
 
         def add_task(self, project, data):
-            return self.store(fake.tasks, {"project": int(project), "data": data})["id"]
+            project = int(project)
+            inner_id = 1 + sum(row["project"] == project for row in fake.tasks.values())
+            row = {"project": project, "inner_id": inner_id, "data": data}
+            return self.store(fake.tasks, row)["id"]
 
         def page_of_tasks(self):
             query = json.loads(self.params["query"])
@@ -264,7 +267,7 @@ def handler_for(fake):  # noqa: C901 - one server, one table of routes
             assert self.params["resolve_uri"] == "false"
             project = int(self.params["project"])
             found = [
-                {"id": row["id"], "data": row["data"]}
+                {name: row[name] for name in self.params["include"].split(",")}
                 for row in sorted(fake.tasks.values(), key=lambda row: row["id"])
                 if row["project"] == project and row["id"] > item["value"]
             ]

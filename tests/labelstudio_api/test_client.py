@@ -49,6 +49,7 @@ def test_all_tasks_come_once_and_in_order_whatever_the_page_size(
     studio.import_tasks(2, [{"data": {"image": "of another project"}}])
     found = list(studio.tasks(1, page_size=page_size))
     assert [task["id"] for task in found] == ids
+    assert [task["inner_id"] for task in found] == [1, 2, 3, 4, 5, 6, 7]
     assert [task["data"]["image"] for task in found] == [f"{number}.jpg" for number in range(7)]
 
 

@@ -87,3 +87,5 @@ def test_conditions_joined_by_or_carry_one_more_with_each():
 def test_a_slip_of_the_hand_does_not_fill_the_memory_with_ids():
     with pytest.raises(SettingsError, match="more than 1,000,000 tasks"):
         parse_ids("1-99999999999")
+    with pytest.raises(SettingsError, match="more than 1,000,000 tasks"):
+        parse_ids("1-99999999999999999999")

@@ -5,7 +5,7 @@ import json
 import httpx2
 import pytest
 
-from prelabel.errors import LoginRefused, RequestRefused
+from prelabel.errors import LoginRefused, RequestRefused, consequence_of
 from prelabel.labelstudio_api import predictions as api
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.labelstudio_api.predictions import Fate, Receipt
@@ -55,6 +55,15 @@ def test_an_answer_tells_what_became_of_a_write(answering, status, body, fate):
     assert receipt.fate is fate
     assert (receipt.error is None) == (fate is Fate.TAKEN)
     assert receipt.created == body.get("created", 0)
+
+
+def test_a_locked_database_is_a_reason_that_passes_and_a_defect_is_none(answering):
+    def passes(detail):
+        error = sent(answering, lambda _: httpx2.Response(500, json={"detail": detail})).error
+        return consequence_of(error).retry
+
+    assert passes("database is locked")
+    assert not passes("a defect")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """The tasks around a task, asked for seldom and within bounds."""
 
+from threading import Event, Thread
+
 import pytest
 
 from prelabel.errors import LabelStudioUnreachable, LoginRefused
@@ -72,3 +74,28 @@ def test_tasks_of_an_unknown_shape_are_no_siblings():
     listing = Listing()
     listing.tasks = lambda *_, **__: iter(["no task"])
     assert Siblings(listing)(task(1)) == []
+
+
+def test_a_defect_lets_nobody_wait_for_ever():
+    is_asked, may_answer = Event(), Event()
+
+    class Broken:
+        def tasks(self, *_, **__):
+            is_asked.set()
+            assert may_answer.wait(10)
+            raise TypeError("a defect")
+
+    siblings = Siblings(Broken())
+
+    def ask():
+        with pytest.raises(TypeError):
+            siblings(task(1))
+
+    first, second = (Thread(target=ask, daemon=True) for _ in range(2))
+    first.start()
+    assert is_asked.wait(10)
+    second.start()
+    may_answer.set()
+    for asking in (first, second):
+        asking.join(10)
+        assert not asking.is_alive()

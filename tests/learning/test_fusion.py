@@ -141,10 +141,10 @@ def test_a_control_is_given_its_own_marks(carried, count):
 def test_marks_grow_with_the_image():
     found = carried_boxes(answer(mark(), image_hw=(100, 100)), "label", {"a"}, (200, 400))
     assert found.boxes_xyxy.tolist() == [[40, 20, 200, 100]]
-    found = carried_people(answer(mark(points=2)), "label", 2, (200, 400))
+    found = carried_people(answer(mark(points=2)), ["label"], 2, (200, 400))
     assert found.keypoints_xy[0].tolist() == [[80, 40], [80, 40]]
     assert found.keypoint_scores[0].tolist() == pytest.approx([0.8, 0])
 
 
 def test_boxes_are_no_people():
-    assert len(carried_people(answer(mark()), "label", 133, (100, 100))) == 0
+    assert len(carried_people(answer(mark()), ["label"], 133, (100, 100))) == 0

@@ -65,6 +65,17 @@ def test_addresses_that_are_not_public_are_refused(address):
         require(AddressPolicy(), "http://example.org/", address)
 
 
+def test_the_next_step_keeps_the_hosts_that_are_allowed_already():
+    with pytest.raises(AddressRefused) as first:
+        require(AddressPolicy(), "http://10.0.0.7/", "10.0.0.7")
+    assert first.value.cause == "10.0.0.7 is not a public address"
+    assert first.value.next_step.startswith("Set FETCH_ALLOWED_HOSTS=10.0.0.7 if")
+    with pytest.raises(AddressRefused) as second:
+        require(AddressPolicy(("minio",)), "http://files/", "10.0.0.7")
+    assert second.value.cause == "files is at 10.0.0.7, which is not a public address"
+    assert second.value.next_step.startswith("Add files to FETCH_ALLOWED_HOSTS if")
+
+
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_inside_an_ipv6_address_is_as_public_as_itself(inner):
     mapped = IPv6Address(b"\0" * 10 + b"\xff\xff" + inner.packed)

@@ -52,6 +52,17 @@ def test_the_least_recently_used_goes_first_when_the_bytes_are_used_up():
     assert source.calls == ["a", "b", "c", "b"]
 
 
+def test_an_image_that_stands_in_its_address_is_kept_without_that():
+    source = Source()
+    cache = ImageCache(source)
+    first, other = (f"data:image/png;base64,{letter * 1_000_000}" for letter in "ab")
+    images = [cache.load(ImageReference(uri)) for uri in (first, first, other)]
+    assert images[0] is images[1]
+    assert images[1] is not images[2]
+    assert source.calls == [first, other]
+    assert all(len(str(part)) < 100 for key in cache._kept for part in key)
+
+
 def test_an_image_over_the_whole_room_is_given_but_not_kept():
     source = Source()
     cache = ImageCache(source, max_bytes=IMAGE_BYTES - 1)

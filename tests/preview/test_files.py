@@ -131,6 +131,11 @@ def test_a_bad_file_is_told_and_the_others_go_on_in_order(predictors, photo, out
     assert sorted(path.name for path in out.iterdir()) == ["a.jpg", "a.json", "b.jpg", "b.json"]
 
 
+def test_a_folder_is_told_as_such(predictors, out, tmp_path):
+    (seen,) = run([tmp_path], out, preview_plan("both", None, predictors))
+    assert "it is a folder" in str(seen.drawn)
+
+
 def test_names_with_blanks_and_signs_of_urls_are_read(predictors, photo, out):
     names = ["a b#1?.png", "100%41.png", "ü;x.png"]
     seen = run([photo(name) for name in names], out, preview_plan("both", None, predictors))

@@ -217,6 +217,25 @@ def test_a_device_that_ran_out_of_memory_is_given_smaller_batches(predictor):
     assert [len(batch) for batch in predictor.batches] == [4, 2, 2, 2, 2]
 
 
+def test_batches_that_were_made_smaller_are_not_made_larger_by_an_older_one(predictor):
+    predictor.batch_size, predictor.room = 8, 1
+    queue = BatchQueue(predictor)
+    Batcher(queue).predict(images(*"abcdefgh"), CATS)
+    assert queue.batch_size == 1
+
+
+def test_a_predictor_that_cannot_say_how_it_is_keeps_nobody_waiting(predictor):
+    def broken():
+        raise ZeroDivisionError("a defect")
+
+    caller = Caller(Priority.BULK, Deadline.after(5))
+    batcher = Batcher(BatchQueue(predictor)).at(caller)
+    predictor.health = broken
+    assert [type(entry) for entry in batcher.predict(images("a", "b"), CATS)] == [ModelError] * 2
+    del predictor.health
+    assert [type(entry) for entry in batcher.predict(images("a", "b"), CATS)] == [Detections] * 2
+
+
 def test_who_hangs_up_leaves_the_queue_and_nobody_else_does(crowd):
     gone, answer = crowd.join(Priority.BULK, "a", "b")
     other = crowd.join(Priority.BULK, "c")[1]

@@ -63,7 +63,10 @@ class Shelf:
         self.used += keys
 
     def forget(self, keys):
+        if keys and not self.is_writable:
+            raise StoreUnavailable("the shelf", "is away", "Look for it.")
         self.broken -= set(keys)
+        self.rows = {key: found for key, found in self.rows.items() if key not in keys}
 
     def close(self):
         self.is_closed = True
@@ -196,6 +199,31 @@ def test_what_cannot_be_written_waits_and_is_written_later(memory, shelf, monkey
         assert memory.flush()
     assert shelf.rows == {key(1): FOUND}
     assert [log["event"] for log in logs] == ["prediction store away", "prediction store back"]
+
+
+def test_what_cannot_be_taken_out_is_taken_out_later(memory, shelf, monkeypatch):
+    monkeypatch.setattr(module, "_AWAY_S", 0.05)
+    shelf.rows[key(1)] = FOUND
+    shelf.is_writable = False
+    memory.forget([key(1)])
+    assert not memory.flush(0.5)
+    shelf.is_writable = True
+    assert memory.flush()
+    assert shelf.rows == {}
+
+
+def test_what_is_forgotten_while_it_is_written_in_vain_stays_forgotten(memory, shelf, monkeypatch):
+    monkeypatch.setattr(module, "_AWAY_S", 0.05)
+    shelf.may_write.clear()
+    memory.keep({key(1): FOUND})
+    assert shelf.is_asked_to_write.wait(5)
+    memory.forget([key(1)])
+    shelf.is_writable = False
+    shelf.may_write.set()
+    assert not memory.flush(0.5)
+    shelf.is_writable = True
+    assert memory.flush()
+    assert shelf.rows == {}
 
 
 def test_a_defect_in_writing_costs_that_portion_and_no_later_one(memory, shelf):

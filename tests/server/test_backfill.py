@@ -160,8 +160,19 @@ def test_clicks_while_the_job_is_at_work_are_told_that_it_is(client, fake, predi
     assert set(map(str, again)) == {"[]"}
     failures = client.get("/status").json()["failures"]
     assert "a job has it before it" in failures[0]["reason"]
+    assert [one["request_id"] for one in failures].count(failures[0]["request_id"]) == 1
     until(lambda: fake.holding("fake") == dict.fromkeys(ids, 1))
     assert number_of_images(predictor) <= 120 + predictor.batch_size
+
+
+def test_the_page_says_why_tasks_of_a_job_failed(client, fake):
+    ids = fake.add_tasks(120)
+    fake.tasks[ids[-1]]["data"] = {"image": "missing"}
+    fake.clicks(client)
+    until(lambda: any(job["reasons"] for job in client.get("/status").json()["jobs"]))
+    (reasons,) = filter(None, (job["reasons"] for job in client.get("/status").json()["jobs"]))
+    assert [why for why in reasons if "missing: answered 404" in why] == reasons
+    assert f"1 failed.<br>Such as {reasons[0]}" in client.get("/").text
 
 
 def test_what_label_studio_is_slow_to_store_is_not_answered_to_a_second_click(client, fake):

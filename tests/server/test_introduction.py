@@ -5,7 +5,7 @@ import socket
 import httpx2
 import pytest
 
-from prelabel.server.introduction import Introduction
+from prelabel.server.introduction import Introduction, believed_origin
 
 TOKEN = "a" * 40
 
@@ -52,6 +52,23 @@ def test_a_name_with_another_address_beside_the_callers_is_not_believed(monkeypa
 )
 def test_any_other_address_is_not(url, caller):
     assert Introduction(url, TOKEN, caller).origin() is None
+
+
+def test_one_that_is_believed_is_looked_up_once_and_one_that_is_not_again(monkeypatch):
+    answers = [OSError("the name server does not answer"), "203.0.113.9", "203.0.113.1"]
+
+    def look_up(host, port):
+        answer = answers.pop(0)
+        if isinstance(answer, OSError):
+            raise answer
+        return [(0, 0, 0, "", (answer, 0))]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    introduction = Introduction("http://away.example:8080", TOKEN, "203.0.113.9")
+    assert believed_origin(introduction) is None
+    believed = believed_origin(introduction)
+    assert believed is not None
+    assert believed_origin(introduction) is believed
 
 
 def test_a_token_that_is_none_leaves_images_that_need_none():

@@ -168,12 +168,39 @@ def test_what_is_done_after_the_answer_makes_no_room_that_was_not_taken():
 def test_requests_whose_bodies_are_too_much_for_memory_are_put_off():
     admission = Admission(10, most_bytes=100)
     with admission.enter(90, asks_again=False):
-        with pytest.raises(Overloaded):
+        with pytest.raises(Overloaded, match="MAX_QUEUED_MB"):
             admission.enter(20, asks_again=False)
         with admission.enter(20, asks_again=True) as stay:
             assert stay.take(1) == 0
     with admission.enter(200, asks_again=False) as stay:  # alone, a large one may come
         assert stay.take(1) == 1
+
+
+def test_a_body_whose_head_does_not_say_its_size_counts_once_it_is_there():
+    admission = Admission(most_bytes=1000)
+    with admission.enter(0, asks_again=False) as first:
+        first.has_come(600)
+        assert admission.occupancy().held_bytes == 600
+        with admission.enter(0, asks_again=False) as script, pytest.raises(Overloaded):
+            script.has_come(600)
+        with admission.enter(0, asks_again=True) as studio:
+            studio.has_come(600)
+            assert studio.take(5) == 0
+        with admission.enter(300, asks_again=False) as fits:
+            fits.has_come(300)
+            assert admission.occupancy().held_bytes == 900
+    assert admission.occupancy().held_bytes == 0
+
+
+def test_the_size_of_a_body_that_comes_in_chunks_is_counted(busy, predictor):
+    client, _ = busy
+    predictor.may_go_on.clear()
+    whole = json.dumps(body("a")).encode()
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(client.post, "/predict", content=iter([whole]))
+        until(lambda: client.app.state.service.admission.occupancy().held_bytes == len(whole))
+        predictor.may_go_on.set()
+        assert answer.result(10).status_code == 200
 
 
 def test_the_pause_that_is_asked_for_follows_the_rate_of_the_last_tasks():

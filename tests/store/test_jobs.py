@@ -141,6 +141,13 @@ def test_any_text_can_be_a_message(jobs, message, kept):
     assert (jobs.get(job.id).message, jobs.get(job.id).result) == (kept, {"message": message})
 
 
+@pytest.mark.parametrize("job_id", ["", "a\0b", "half \ud83d", "x" * 10_000])
+def test_any_text_can_be_asked_for_as_a_job(jobs, job_id):
+    jobs.submit("training", "ls#1")
+    assert jobs.get(job_id) is None
+    assert not jobs.cancel(job_id)
+
+
 def test_a_job_whose_worker_was_killed_is_taken_over_when_its_lease_ends(jobs, clock):
     jobs.submit("training", "ls#1", payload=b"what to learn")
     killed = claim(jobs, "killed")

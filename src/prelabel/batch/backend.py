@@ -96,7 +96,7 @@ class Backend:
             NotReady: It fills nothing of this label config, or could not predict the picture.
             OperatorError: It does not answer.
         """
-        about = self._ask("POST", "/validate", {"config": self._config})
+        about = self._ask("POST", "/validate", "valid", {"config": self._config})
         if not about["valid"]:
             raise NotReady(
                 f"backend at {self.url}",
@@ -111,7 +111,7 @@ class Backend:
             (answer,) = self.predict([{"id": 0, "data": data}])
             if isinstance(answer, Answered):
                 return answer.model_version, (*about["warnings"], *self._fallbacks())
-            is_loaded = self._ask("GET", "/health")["model_loaded"]
+            is_loaded = self._ask("GET", "/health", "model_loaded")["model_loaded"]
             if is_loaded or time.monotonic() > until:
                 raise NotReady(answer.thing, answer.cause, "Look into the backend's log.")
             self._pause(_ASK_AGAIN_S)
@@ -126,7 +126,7 @@ class Backend:
         """
         body = {"tasks": list(tasks), "label_config": self._config, "project": self._project}
         request_id = uuid.uuid4().hex
-        answer = self._ask("POST", "/predict", body, request_id)
+        answer = self._ask("POST", "/predict", "results", body, request_id)
         found: list[Answered | NotReached] = []
         for task, entry in zip(tasks, answer["results"], strict=True):
             if isinstance(entry, dict):
@@ -137,9 +137,17 @@ class Backend:
         return found
 
     def _ask(
-        self, method: str, path: str, body: object = None, request_id: str = ""
+        self, method: str, path: str, key: str, body: object = None, request_id: str = ""
     ) -> dict[str, Any]:
-        """A successful answer, asked for again where that may help: nothing is changed by it."""
+        """A successful answer, asked for again where that may help: nothing is changed by it.
+
+        Args:
+            method: Of HTTP.
+            path: Below the server's address.
+            key: What the answer of a prelabel server holds.
+            body: What is sent, as JSON.
+            request_id: Under which the server records failures.
+        """
         failures = 0
         headers = {"X-Request-ID": request_id} if request_id else {}
         while True:
@@ -152,8 +160,7 @@ class Backend:
                 reason = f"does not answer ({str(error) or type(error).__name__})"
             else:
                 if answer.is_success:
-                    found: dict[str, Any] = answer.json()
-                    return found
+                    return self._told(answer, key)
                 if answer.status_code not in OVERLOADED:
                     raise self._refused(answer)
                 reason = f"answered {answer.status_code}"
@@ -166,6 +173,19 @@ class Backend:
                     "Check that `prelabel serve` runs there and that the address is right.",
                 )
             self._pause(backoff_s(failures, self._max_backoff_s, wish_s))
+
+    def _told(self, answer: httpx2.Response, key: str) -> dict[str, Any]:
+        try:
+            found = answer.json()
+        except ValueError:
+            found = None
+        if isinstance(found, dict) and key in found:
+            return found
+        raise OperatorError(
+            f"backend at {self.url}",
+            "answers, but not as a prelabel server does",
+            "Check the address: another program may be there, or a proxy with a login page.",
+        )
 
     def _refused(self, answer: httpx2.Response) -> PrelabelError:
         thing = f"backend at {self.url}"
@@ -191,7 +211,7 @@ class Backend:
         Whether it may have one the next time is not said there; it costs little to try.
         """
         cause = "the backend did not get to it"
-        for project in self._ask("GET", "/status")["projects"]:
+        for project in self._ask("GET", "/status", "projects")["projects"]:
             for failure in project["last_failures"]:
                 if failure["request_id"] == request_id and failure["task"] == task:
                     cause = str(failure["reason"]).rstrip(".")
@@ -199,5 +219,5 @@ class Backend:
 
     def _fallbacks(self) -> tuple[str, ...]:
         """Why predictors answer that were not wanted."""
-        parts = self._ask("GET", "/health").get("predictors", {}).values()
+        parts = self._ask("GET", "/health", "predictors")["predictors"].values()
         return tuple(str(part["reason"]) for part in parts if part.get("reason"))

@@ -256,10 +256,11 @@ class Writer:
             log.info("push in doubt, looking", tasks=len(ids), reason=str(receipt.error))
             present, missing = self._settled(ids, time.time() + receipt.settles_s)
             self._took(present)
+            if present:  # it does take some
+                self._failures = 0
             if missing:
                 self._back(missing)
                 self._wait_after_failure(receipt)
-            self._failures = 0
 
     def _took(self, task_ids: Sequence[int]) -> None:
         self._journal.pushed(task_ids)

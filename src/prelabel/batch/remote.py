@@ -28,6 +28,7 @@ from prelabel.labelstudio.config import LabelConfig
 from prelabel.labelstudio.regions.check import problems
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.runtime.isolation import bare, named
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +117,9 @@ class Remote:
                     try:
                         ready.append(parcel.result())
                     except PrelabelError as error:
-                        yield index, error
+                        yield index, bare(error)
+                    except Exception as error:  # noqa: BLE001 - named logs it; the others go on
+                        yield index, named("the image", error)
                 for answer in done & asked.keys():
                     del asked[answer]
                     yield from answer.result()

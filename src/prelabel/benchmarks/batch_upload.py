@@ -15,7 +15,13 @@ from prelabel.batch.stages import StageClock
 from prelabel.batch.tally import Tally
 from prelabel.benchmarks.server import CONFIG
 from prelabel.labelstudio.config import parse
-from prelabel.labelstudio.regions.write import Page, PersonBox, box_regions, pose_regions
+from prelabel.labelstudio.regions.write import (
+    Page,
+    PersonBox,
+    PointLabels,
+    box_regions,
+    pose_regions,
+)
 from prelabel.labelstudio.templates import pose_config
 from prelabel.labelstudio_api.client import LabelStudio
 from prelabel.store.database import open_database
@@ -137,7 +143,9 @@ def _keypoints() -> _Kind:
     )
     points = {place: label.stored for place, label in enumerate(keypoints.labels)}
     parent = PersonBox(controls["RectangleLabels"], "person")
-    return _Kind("keypoints", config, pose_regions(people, keypoints, points, parent, PAGE))
+    return _Kind(
+        "keypoints", config, pose_regions(people, [PointLabels(keypoints, points)], parent, PAGE)
+    )
 
 
 def _spread(rates: list[float]) -> str:

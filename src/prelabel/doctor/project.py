@@ -160,7 +160,8 @@ def _words(step: Step | VideoStep) -> str:
         return f"{step.control.name}: tracks that people began, once trained"
     if isinstance(step, PoseStep):
         box = f" in {step.parent.label} boxes" if step.parent else ""
-        return f"{step.control.name}: {len(step.points)} keypoints of people{box}"
+        number = sum(len(one.labels) for one in step.points)
+        return f"{', '.join(step.control_names)}: {number} keypoints of people{box}"
     labels = dict.fromkeys(phrase.label for phrase in step.ask.phrases)
     part = f", with {step.part_choice.control.name}" if step.part_choice else ""
     return f"{step.control.name}: boxes of {', '.join(labels)}{part}"
@@ -168,7 +169,7 @@ def _words(step: Step | VideoStep) -> str:
 
 def _left_to_people(plan: Plan) -> list[str]:
     """Names of the controls that no step fills."""
-    filled = {step.control.name for step in plan.steps}
+    filled = {name for step in plan.steps for name in step.control_names}
     for video in plan.videos:
         filled |= {video.control.name, *([video.labels.name] if video.labels else [])}
     for step in plan.steps:

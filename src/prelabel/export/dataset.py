@@ -43,9 +43,10 @@ def export(
 ) -> Exported:
     """Write the annotations of tasks as a dataset.
 
-    COCO formats become `annotations.json`; yolo-pose becomes `data.yaml` and a file below
-    `labels` for each image. The images themselves belong below `images`, under the `file_name`
-    that the dataset gives them.
+    COCO formats become `annotations.json`; yolo-pose becomes `data.yaml` and a label file for each
+    image where ultralytics looks for it: below `labels`, or beside a folder `images` of the
+    image's own. The images themselves belong below `images`, under the `file_name` that the
+    dataset gives them.
 
     Args:
         tasks: As Label Studio exports them.
@@ -97,10 +98,16 @@ def _check(schema: Schema, form: Format, folder: Path) -> None:
             "it has no KeyPointLabels that name whole-body keypoints",
             f"Choose --format {Format.COCO_BOXES} for its boxes.",
         )
-    labels = folder / "labels"
-    if form is Format.YOLO_POSE and labels.is_dir() and any(labels.iterdir()):
+    if form is Format.COCO_KEYPOINTS and not set(schema.keypoints) & set(keypoints.BODY):
         raise SettingsError(
-            str(labels),
+            "label config",
+            "none of its keypoints is one of the 17 of the body",
+            f"Choose --format {Format.COCO_WHOLEBODY}, which has hands, feet and faces.",
+        )
+    earlier = next(yolo.label_files(folder), None) if form is Format.YOLO_POSE else None
+    if earlier is not None:
+        raise SettingsError(
+            str(earlier.parent),
             "it holds labels already, which would mix with the new ones",
             "Remove it, or name another folder with --out.",
         )

@@ -7,6 +7,7 @@ from urllib.parse import parse_qs, unquote, urlsplit
 
 _UPLOAD = re.compile(r"(^|/)(data/)?upload/\d+/")
 _LOCAL_FILES = "/data/local-files/"
+_NO_SIGN_OF_A_NAME = re.compile("[\x00-\x1f\ud800-\udfff]")  # no disk takes them all
 
 
 class Names:
@@ -48,7 +49,8 @@ def _suggested(uri: str) -> PurePosixPath | None:
     else:
         path = rest.partition("/")[2]
     upload = _UPLOAD.search(path)
-    steps = (path[upload.end() :] if upload else path).replace("\\", "/").split("/")
+    path = _NO_SIGN_OF_A_NAME.sub("_", path[upload.end() :] if upload else path)
+    steps = path.replace("\\", "/").split("/")
     # What is written below the dataset's folder must stay there.
     kept = [step for step in steps if step not in ("", ".", "..") and not step.endswith(":")]
     return PurePosixPath(*kept) if kept else None

@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 
 from prelabel.errors import ImageMissing, TaskError
+from prelabel.export.families import with_parents
 from prelabel.export.names import Names
 from prelabel.export.source import accepted
 from prelabel.labelstudio.config import ImageTag, LabelConfig, normalised
 from prelabel.labelstudio.keypoint_labels import keypoint_labels
-from prelabel.labelstudio.regions.read import Drawn, read
+from prelabel.labelstudio.regions.check import names_gone
+from prelabel.labelstudio.regions.read import Drawn, read, whole_regions
 from prelabel.plan import PERSON_WORDS
 from prelabel.types import Detections, Poses
 
@@ -20,6 +22,11 @@ Measure = Callable[[str, int], tuple[int, int]]
 
 _IDS_PER_TASK = 10_000
 """Image ids that each task has to itself where tasks have several images."""
+
+_DOUBLED = (
+    "keypoints drawn twice on one person, but for the last of each; "
+    "those of people without a box count as one person's"
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,7 +56,7 @@ class Picture:
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A task, or an image of it, that is not in the dataset."""
+    """A task, or an image or regions of it, that is not in the dataset."""
 
     task_id: int
     reason: str
@@ -87,7 +94,11 @@ class Schema:
             if control.tag == "RectangleLabels"
             for label in control.labels
         ]
-        people = [label.stored for label in rectangles if normalised(label.value) in PERSON_WORDS]
+        people = [
+            label.stored
+            for label in rectangles
+            if PERSON_WORDS & {normalised(name) for name in label.names}
+        ]
         self.keypoints = tuple(sorted(set(points)))
         self.box_labels = tuple(dict.fromkeys(label.stored for label in rectangles))
         self.person_labels = tuple(dict.fromkeys(people)) if points else ()
@@ -109,7 +120,8 @@ class Schema:
         """What an annotation or a prediction holds on one image."""
         result = holder.get("result") or ()
         own = [region for region in result if region.get("to_name") == tag.name]
-        return read(own, self.config, page)
+        whole = with_parents(whole_regions(own, page), self.config, self.person_labels)
+        return read(whole, self.config, page)
 
 
 def pictures_of(
@@ -134,6 +146,10 @@ def pictures_of(
         except ImageMissing as missing:
             skipped.append(Skipped(task["id"], f"{missing.thing} {missing.cause}"))
             continue
+        if gone := names_gone(annotation.get("result") or (), schema.config):
+            named = ", ".join(sorted(gone))
+            why = f"regions that name {named}, which the label config does not have"
+            skipped.append(Skipped(task["id"], why))
         pictures += [one for one in found if isinstance(one, Picture)]
         skipped += [one for one in found if isinstance(one, Skipped)]
     return pictures, skipped
@@ -177,6 +193,8 @@ def _pictures_of_task(
             why = f"its size is unknown: {error.cause}. {error.next_step}"
             yield Skipped(number, f"nothing is drawn on {where}, and {why}")
             continue
+        if drawn.doubled:
+            yield Skipped(number, _DOUBLED)
         owner = f"task-{number}-{place}" if schema.several_images else f"task-{number}"
         yield Picture(
             id=number * _IDS_PER_TASK + place if schema.several_images else number,

@@ -55,14 +55,19 @@ def accepted(task: Mapping[str, Any]) -> Mapping[str, Any] | None:
 
 
 def moment(written: str | None) -> datetime:
-    """A time as Label Studio writes it; before all others where none is written."""
-    told = datetime.fromisoformat(written) if written else datetime.min.replace(tzinfo=UTC)
+    """A time as Label Studio writes it; before all others where that is none."""
+    try:
+        told = datetime.fromisoformat(written or "")
+    except (TypeError, ValueError):
+        return datetime.min.replace(tzinfo=UTC)
     return told if told.tzinfo else told.replace(tzinfo=UTC)
 
 
 def _weight(annotation: Mapping[str, Any]) -> tuple[bool, datetime, int]:
     changed = annotation.get("updated_at") or annotation.get("created_at")
-    return bool(annotation.get("ground_truth")), moment(changed), annotation.get("id") or 0
+    identity = annotation.get("id")
+    number = identity if isinstance(identity, int) else 0
+    return bool(annotation.get("ground_truth")), moment(changed), number
 
 
 def _is_task(entry: object) -> bool:
@@ -71,4 +76,10 @@ def _is_task(entry: object) -> bool:
         and isinstance(entry.get("id"), int)
         and isinstance(entry.get("data"), dict)
         and isinstance(entry.get("annotations"), list)
+        and all(map(_is_annotation, entry["annotations"]))
     )
+
+
+def _is_annotation(entry: object) -> bool:
+    result = entry.get("result") or [] if isinstance(entry, dict) else None
+    return isinstance(result, list) and all(isinstance(region, dict) for region in result)

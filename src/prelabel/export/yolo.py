@@ -5,7 +5,8 @@ height; what is drawn has visibility 2, what is not drawn is 0 0 0.
 """
 
 import json
-from pathlib import PurePosixPath
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
 
 import numpy as np
 
@@ -35,8 +36,21 @@ def keypoints_of(schema: Schema) -> tuple[int, ...]:
 
 
 def label_path(picture: Picture) -> PurePosixPath:
-    """Where the label file of a picture lies, below the dataset's folder."""
-    return PurePosixPath("labels", picture.file_name).with_suffix(".txt")
+    """Where the label file of a picture lies, below the dataset's folder.
+
+    It is looked for under the image's path with `labels` for the last folder of the name `images`,
+    which is a folder of the bucket where that has one.
+    """
+    *folders, name = PurePosixPath("images", picture.file_name).parts
+    last = max(place for place, folder in enumerate(folders) if folder == "images")
+    folders[last] = "labels"
+    return PurePosixPath(*folders, name).with_suffix(".txt")
+
+
+def label_files(folder: Path) -> Iterator[Path]:
+    """The label files that a dataset's folder holds, wherever `label_path` may have put them."""
+    yield from (folder / "labels").glob("**/*.txt")
+    yield from (folder / "images").glob("**/labels/**/*.txt")
 
 
 def label_text(picture: Picture, schema: Schema) -> str:

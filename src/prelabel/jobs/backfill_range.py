@@ -7,7 +7,7 @@ already is not predicted again.
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from threading import Event, Lock
 from typing import Any, Self
@@ -143,7 +143,7 @@ class _Predicting:
             self._ledger,
             self._tally,
             self._means.manners,
-            stop=_Pause(self._report),
+            stop=_Pause(self._report, lambda: self._target.studio.project(self._which.number)),
             kept=lambda _: None,
         )
         try:
@@ -244,14 +244,20 @@ class _Predicting:
 
 
 class _Pause(Event):
-    """Is never set; whoever waits for it is told by a `Stopped` that the job must end."""
+    """Is never set; whoever waits for it is told by a `Stopped` that the job must end.
 
-    def __init__(self, report: Any) -> None:
+    And by a `LabelStudioError` that Label Studio is away: images that it keeps are not tried
+    again, and given up, before it is back.
+    """
+
+    def __init__(self, report: Any, ask: Callable[[], object]) -> None:
         super().__init__()
         self._report = report
+        self._ask = ask
 
     def wait(self, timeout: float | None = None) -> bool:
         wait(timeout or 0.0, lambda *_: self._report(), "")
+        self._ask()
         return False
 
 

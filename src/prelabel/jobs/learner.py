@@ -99,7 +99,7 @@ class Learner:
                 self._asked = OrderedDict((s, None) for s in self._asked if s in self._active)
                 wanted = self._wanted()
                 self._loaded = {s: found for s, found in self._loaded.items() if s in wanted}
-                stale = [s for s in wanted if self._loaded.get(s, (0,))[0] != self._active[s]]
+                stale = [scope for scope in wanted if not self._was_tried(scope)]
             for scope in stale:
                 self._load(scope)
 
@@ -126,12 +126,17 @@ class Learner:
     def _wanted(self) -> list[Scope]:
         return list(dict.fromkeys([*reversed(self._asked), *self._active]))[: self._most]
 
+    def _was_tried(self, scope: Scope) -> bool:
+        """Whether the version that answers is loaded, or cannot be read."""
+        loaded, _ = self._loaded.get(scope, (0, None))
+        return self._active[scope] in (loaded, self._unreadable.get(scope))
+
     def _load(self, scope: Scope) -> None:
         try:
             active = self._versions.active(scope)
         except StoreUnavailable:  # the next look says so
             return
-        if active is None or self._unreadable.get(scope) == active.version:
+        if active is None:
             return
         try:
             learned = loads(active.model)

@@ -118,8 +118,13 @@ class Retrieves:
             self._submit(scope, wait_s)
         return answered
 
-    def abandon(self, scope: Scope, found: Answered) -> None:
-        """Nobody waits for an answer any more: a job brings to Label Studio what was found."""
+    def abandon(self, scope: Scope, found: Answered) -> bool:
+        """Nobody waits for an answer any more: a job brings to Label Studio what was found.
+
+        Returns:
+            Whether it can be relied on; not where the latest failed or waits in vain.
+        """
+        is_brought = not self._nobody_brings(scope.project)  # before a job of this begins
         ledger = self._ledger(scope)
         ledger.keep(
             [
@@ -130,6 +135,7 @@ class Retrieves:
         )
         ledger.put_off(_ids(task for task, _ in found))
         self._submit(scope, 0.0)
+        return is_brought
 
     def take(self, scope: Scope, task_id: int) -> Prediction | Seen:
         """A person waits for a task: what is known of it, taken out of every job."""
@@ -141,10 +147,6 @@ class Retrieves:
     def give(self, scope: Scope, task_id: int) -> bool:
         """A prediction of a taken task is about to be given; False where a job was faster."""
         return bool(self._ledger(scope).answered([task_id], time.time() + _STORES_AFTER_S))
-
-    def brings(self, project: int) -> bool:
-        """Whether a job can be relied on; not where the latest failed or waits in vain."""
-        return not self._nobody_brings(project)
 
     def cancelled(self, job: Job) -> None:
         """A job was cancelled: what it had before it is asked for no more."""

@@ -1,7 +1,7 @@
 """Who does jobs: threads of this process, or workers that hear of them over a Redis."""
 
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from threading import Thread
 from types import ModuleType
 
 from prelabel.errors import MissingPackage
@@ -32,8 +32,12 @@ class Together:
 
     def stop(self, timeout_s: float) -> None:
         """Stop them all at the same time; see `Runner`."""
-        with ThreadPoolExecutor(len(self._runners)) as stopping:
-            list(stopping.map(lambda runner: runner.stop(timeout_s), self._runners))
+        # No pool: at the end of a process under gunicorn, pools take nothing any more.
+        stopping = [Thread(target=runner.stop, args=(timeout_s,)) for runner in self._runners]
+        for thread in stopping:
+            thread.start()
+        for thread in stopping:
+            thread.join()
 
 
 def make_runner(

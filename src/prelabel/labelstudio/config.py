@@ -38,6 +38,12 @@ class Label:
         listed = self.attributes.get("predicted_values", "").split(",")
         return tuple(word.strip() for word in listed if word.strip())
 
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All that says what it means: value, alias, and `predicted_values`."""
+        alias = (self.alias,) if self.alias else ()
+        return (self.value, *alias, *self.predicted_values)
+
 
 @dataclass(frozen=True, slots=True)
 class Control:
@@ -106,12 +112,19 @@ class ImageTag:
         pages = found if isinstance(found, list) else [found]
         uris = tuple(page for page in pages if isinstance(page, str) and page.strip())
         if not uris or len(uris) != len(pages) or (len(uris) > 1 and not self.is_list):
-            raise ImageMissing(
-                f"task data key {self.value!r}",
-                f"holds no image address (the data has the keys {', '.join(data) or 'none'})",
-                "Let the value of <Image> in the label config name the key that holds it.",
-            )
+            raise self._missing(data, pages)
         return uris
+
+    def _missing(self, data: Mapping[str, Any], pages: Sequence[object]) -> ImageMissing:
+        key = f"task data key {self.value!r}"
+        if pages == [None]:
+            keys = ", ".join(data) or "none"
+            step = "Let the value of <Image> in the label config name the key that holds it."
+            return ImageMissing(key, f"holds no image address (the data has the keys {keys})", step)
+        if len(pages) > 1 and not self.is_list:
+            step = 'Give the <Image> valueList="…" in place of value="…".'
+            return ImageMissing(key, f"holds {len(pages)} values where one is shown", step)
+        return ImageMissing(key, "holds no image address: it is empty, or no text", "Correct it.")
 
     def with_uris(self, data: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
         """A task's data in which `uris` finds these; only the first where it is no list."""

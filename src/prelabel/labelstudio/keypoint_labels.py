@@ -32,11 +32,13 @@ def keypoint_labels(labels: Sequence[Label]) -> dict[int, str]:
     "right_forefinger2"), also as "LeftEye", "leftEye" or "LEye", or numbered as in "face_0",
     "left_hand_20", "left_wrist_0", "left_thumb_1", "left_index_5", counted from 0 or, where the
     project's numbers say so, from 1.
-    Where a name says nothing, its `model_index` does, if those of the other labels show that it
+    Where the name says nothing, for example in another language, the label's alias does, then its
+    `predicted_values`, where all of them that are keypoints are the same one.
+    Where no word says anything, its `model_index` does, if those of the other labels show that it
     counts these 133 keypoints. Of two labels for one keypoint the first counts.
     """
-    first = _first_numbers(label.value for label in labels)
-    by_name = [_index_of_name(label.value, first) for label in labels]
+    first = _first_numbers(name for label in labels for name in label.names)
+    by_name = [_index_of_words(label, first) for label in labels]
     by_number = [_model_index(label) for label in labels]
     numbers_count = _count_these_keypoints(by_name, by_number)
     found: dict[int, str] = {}
@@ -74,6 +76,15 @@ def _model_index(label: Label) -> int | None:
     written = label.attributes.get("model_index", "")
     is_number = re.fullmatch(r"[0-9]{1,3}", written) is not None
     return int(written) if is_number and int(written) < len(keypoints.NAMES) else None
+
+
+def _index_of_words(label: Label, first: Mapping[str, int]) -> int | None:
+    for name in (label.value, label.alias or ""):
+        index = _index_of_name(name, first)
+        if index is not None:
+            return index
+    meant = {_index_of_name(word, first) for word in label.predicted_values} - {None}
+    return meant.pop() if len(meant) == 1 else None
 
 
 def _index_of_name(name: str, first: Mapping[str, int]) -> int | None:

@@ -86,8 +86,7 @@ def _specific_part(text: str) -> str | None:
 def _label_named(text: str, labels: tuple[Label, ...]) -> Label:
     wanted = f"_{normalised(text)}_"
     for label in labels:
-        names = (label.value, label.stored, *label.predicted_values)
-        if any(f"_{normalised(name)}_" in wanted for name in names):
+        if any(f"_{normalised(name)}_" in wanted for name in label.names):
             return label
     return labels[0]
 

@@ -10,6 +10,7 @@ from typing import Any
 from prelabel.labelstudio_api.session import Json, Session
 
 IDS_PER_QUERY = 200  # proxies take addresses of 8 kB
+_FIELDS = "id,inner_id,data"
 _FILES_PER_UPLOAD = 50  # Django refuses forms of more than 100 files
 _SUBMITTED = {
     "filter": "filter:tasks:total_annotations",
@@ -87,7 +88,7 @@ class LabelStudio(Session):
     def tasks(
         self, project_id: int, *, after_id: int = 0, page_size: int = 500, annotations: bool = False
     ) -> Iterator[Json]:
-        """The tasks of a project in the order of their ids, with `id` and raw `data`.
+        """The tasks of a project in the order of their ids, with `id`, `inner_id` and raw `data`.
 
         Each page starts behind the last id seen, so that tasks which come or go meanwhile shift
         nothing.
@@ -98,7 +99,7 @@ class LabelStudio(Session):
             page_size: Tasks per request.
             annotations: Give all fields, annotations and predictions among them.
         """
-        return self._pages(project_id, after_id, page_size, "" if annotations else "id,data")
+        return self._pages(project_id, after_id, page_size, "" if annotations else _FIELDS)
 
     def annotated_tasks(self, project_id: int) -> Iterator[Json]:
         """The tasks that someone submitted an annotation of, with all fields, as `tasks` lists.

@@ -267,18 +267,18 @@ def parse_ids(text: str) -> tuple[int, ...]:
         first, dash, last = part.strip().partition("-")
         try:
             end = int(last or first) if dash else int(first)
-            ids = range(int(first), end + 1)
+            number = end + 1 - int(first)
         except ValueError:
-            ids = range(0)
-        if not ids:  # 40-20 as well: no ids at all would stand for every task
+            number = 0
+        if number < 1:  # 40-20 as well: no ids at all would stand for every task
             raise SettingsError(
                 f"--ids {text!r}", "these are no task ids", "Write them like this: 1,5,20-40."
             )
-        if len(found) + len(ids) > MOST_IDS:
+        if len(found) + number > MOST_IDS:
             raise SettingsError(
                 f"--ids {text!r}",
                 f"these are more than {MOST_IDS:,} tasks",
                 "Name fewer, or select with --start-task-id, --limit, --view or --filter.",
             )
-        found += ids
+        found += range(end + 1 - number, end + 1)
     return tuple(dict.fromkeys(found))

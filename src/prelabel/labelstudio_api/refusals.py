@@ -167,6 +167,10 @@ def refusal(response: httpx2.Response) -> LabelStudioError:
     if response.is_redirect:
         return not_json(response)
     detail = _detail(response)
+    if is_locked(response):
+        return LabelStudioUnreachable(
+            thing, detail, "Wait a moment and try again; others write to its SQLite database."
+        )
     for explanation in _EXPLANATIONS:
         if explanation.says in detail:
             return explanation.kind(thing, detail, explanation.next_step)

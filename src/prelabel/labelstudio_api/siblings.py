@@ -48,7 +48,11 @@ class Siblings:
         key = (task.project, task.number // _BLOCK)
         answer, is_mine = self._place(key)
         if is_mine:
-            answer.set_result(self._ask(*key))
+            try:
+                answer.set_result(self._ask(*key))
+            except BaseException as error:  # others wait for it, and would for ever
+                answer.set_exception(error)
+                raise
         found = answer.result()
         if isinstance(found, LabelStudioError):
             raise found

@@ -75,7 +75,7 @@ def carried_boxes(
         labels: The labels that it has; others are left out.
         image_hw: Height and width of the image in pixels.
     """
-    own = _of(answer, control)
+    own = _of(answer, {control})
     marks = [one for one in own if one.mark.label in labels and not _has_left(one.mark)]
     if not marks:
         return Detections.none(SEQUENCE)
@@ -96,17 +96,17 @@ def carried_boxes(
 
 
 def carried_people(
-    answer: FrameAnswer, control: str, keypoints: int, image_hw: tuple[int, int]
+    answer: FrameAnswer, controls: Collection[str], keypoints: int, image_hw: tuple[int, int]
 ) -> Poses:
-    """What was carried for a control as people, surest first; other marks are left out.
+    """What was carried for some controls as people, surest first; other marks are left out.
 
     Args:
         answer: What the learner knows of the frame.
-        control: The control of the keypoints.
+        controls: The controls of the keypoints.
         keypoints: K.
         image_hw: Height and width of the image in pixels.
     """
-    marks = [one for one in _of(answer, control) if len(one.mark.points_seen) == keypoints]
+    marks = [one for one in _of(answer, controls) if len(one.mark.points_seen) == keypoints]
     if not marks:
         return Poses.none(keypoints, SEQUENCE)
     scale = _scale(answer, image_hw)
@@ -124,8 +124,8 @@ def carried_people(
     )
 
 
-def _of(answer: FrameAnswer, control: str) -> list[CarriedMark]:
-    return [one for one in answer.carried if one.mark.control == control]
+def _of(answer: FrameAnswer, controls: Collection[str]) -> list[CarriedMark]:
+    return [one for one in answer.carried if one.mark.control in controls]
 
 
 def _has_left(mark: Mark) -> bool:

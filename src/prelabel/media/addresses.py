@@ -115,7 +115,7 @@ class AddressPolicy:
         if not listed:
             raise AddressRefused(
                 f"LOCAL_DATA_ONLY keeps data on this machine, and {url.host} is not named",
-                f"Set FETCH_ALLOWED_HOSTS={url.host} if data may go there.",
+                f"{self._naming(url.host)} if data may go there.",
             )
 
     def require(
@@ -141,10 +141,17 @@ class AddressPolicy:
         for text in addresses:
             address = _plain(ip_address(text))
             if not is_public(address) and not self._lists(address):
+                where = "" if url.host == str(address) else f"at {address}, which is "
                 raise AddressRefused(
-                    f"{url.host} is at {address}, which is not a public address",
-                    f"Set FETCH_ALLOWED_HOSTS={url.host} if images are kept there.",
+                    f"{url.host} is {where}not a public address",
+                    f"{self._naming(url.host)} if images are kept there.",
                 )
+
+    def _naming(self, host: str) -> str:
+        """What allows a host, and keeps those that are allowed."""
+        if self.allowed:
+            return f"Add {host} to FETCH_ALLOWED_HOSTS"
+        return f"Set FETCH_ALLOWED_HOSTS={host}"
 
     def _names(self, url: httpx2.URL, trusted: Collection[httpx2.Origin]) -> bool:
         return httpx2.Origin(url) in trusted or url.host.lower().rstrip(".") in self._hosts

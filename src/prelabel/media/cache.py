@@ -7,6 +7,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 from dataclasses import dataclass
 
+from prelabel.media.decode import content_digest
 from prelabel.media.references import CLOUD_SCHEMES, ImageReference
 from prelabel.types import Image
 
@@ -123,9 +124,12 @@ class ImageCache:
 
 def _key(reference: ImageReference) -> _Key:
     """All that decides what comes back; the task only where Label Studio asks for it."""
-    scheme = reference.uri.strip().partition(":")[0].lower()
+    uri = reference.uri
+    scheme = uri.strip().partition(":")[0].lower()
+    if scheme == "data":  # megabytes that would be kept, and not count as pixels do
+        uri = content_digest(uri.encode("utf-8", "surrogatepass"))
     return (
-        reference.uri,
+        uri,
         reference.label_studio.url if reference.label_studio else None,
         reference.login,
         reference.password,

@@ -193,8 +193,8 @@ class _Journey:
         self, response: httpx2.Response, url: httpx2.URL, auth: httpx2.Auth | None
     ) -> httpx2.URL:
         try:
-            target = url.join(response.headers.get("location", ""))
-        except (httpx2.InvalidURL, ValueError) as error:
+            target = url.join(response.headers["location"])
+        except (KeyError, httpx2.InvalidURL, ValueError) as error:
             raise Declined(
                 f"{url.host} redirects to an address that is none",
                 "Correct the address in the task's data.",
@@ -286,7 +286,8 @@ class _Journey:
                 "Set VERIFY_SSL to the file of the authority that signed it.",
             )
         if isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout):
-            return _Transient(f"no connection to {who} at {host} ({error})", check)
+            where = f"{who} at {host}" if self._at_label_studio else host
+            return _Transient(f"no connection to {where} ({error})", check)
         if isinstance(error, httpx2.TimeoutException):
             return _Transient(
                 f"{who} did not answer within {self._limits.fetch_timeout_s:g} s", check

@@ -134,6 +134,8 @@ def _predict(task: Task, plan: Plan, studio: Studio) -> Outcome:
 def _local_images(limits: Limits) -> ImageSource:
     def load(reference: ImageReference) -> Image:
         path = Path(url2pathname(urlsplit(reference.uri).path))
+        if path.is_dir():
+            raise ImageMissing(str(path), "it is a folder", "Name the image files in it.")
         target = path.resolve()
         data = read_below(target.parent, target.name, limits, str(path))
         if data is None:

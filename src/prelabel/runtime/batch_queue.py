@@ -15,7 +15,7 @@ from prelabel.errors import NotReached, OutOfMemory, PrelabelError
 from prelabel.predictors.base import Answer, Predictor, calls_at_once
 from prelabel.runtime.callers import Caller, Priority
 from prelabel.runtime.hanging import UNWATCHED, Hang, TakeBack, Watch
-from prelabel.runtime.isolation import answer_each
+from prelabel.runtime.isolation import answer_each, defect
 from prelabel.runtime.noted import Noted
 from prelabel.types import Ask, Detections, Image, Poses
 
@@ -283,9 +283,25 @@ class BatchQueue:
 
     def _work(self) -> None:
         """Run batches until nothing waits."""
-        while batch := self._next_batch():
-            self._run(batch)
-            del batch  # its images need not stay while the next one is waited for
+        batch: _Batch = []
+        try:
+            while batch := self._next_batch():
+                self._run(batch)
+                batch = []  # its images need not stay while the next one is waited for
+        except Exception as error:  # noqa: BLE001 - defect logs it
+            self._give_up(batch, defect(self.predictor.name, error))
+
+    def _give_up(self, batch: _Batch, reason: PrelabelError) -> None:
+        """A worker ends in the middle: nobody may wait for it, and the next call has another."""
+        with self._changed:
+            self._running -= 1
+            for call, index in batch:
+                call.enter(index, reason)
+            for lane in self._lanes.values():
+                for call in lane:
+                    for index in range(call.begun, len(call.images)):
+                        call.enter(index, reason)
+                lane.clear()
 
     def _run(self, batch: _Batch) -> None:
         images = [call.images[index] for call, index in batch]
@@ -304,7 +320,7 @@ class BatchQueue:
                 return self.predictor.predict(images, ask)
         except OutOfMemory as error:
             if len(images) > 1:
-                self._roomy_batch = len(images) // 2
+                self._roomy_batch = min(self.batch_size, len(images) // 2)
                 log.warning("batch_size_halved", batch_size=self._roomy_batch, reason=error.cause)
             raise
 

@@ -27,7 +27,7 @@ def answer_each(predict: Callable[[Sequence[Image]], Answer], images: Sequence[I
         answer = predict(images)
         assert len(answer) == len(images), f"{len(answer)} answers for {len(images)} images"
     except OperatorError as error:
-        return [error] * len(images)
+        return [bare(error)] * len(images)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the log has it; the others go on
         if len(images) > 1:
             half = len(images) // 2
@@ -35,8 +35,18 @@ def answer_each(predict: Callable[[Sequence[Image]], Answer], images: Sequence[I
             halves = images[:half], images[half:]
             return [entry for one in halves for entry in answer_each(predict, one)]
         outcome = error if isinstance(error, PrelabelError) else named(images[0].name, error)
-        return [outcome.with_traceback(None)]  # which would keep the image for as long as the error
+        return [bare(outcome)]
     return answer
+
+
+def bare(error: PrelabelError) -> PrelabelError:
+    """An error as an outcome, which may be kept for long.
+
+    The frames that it came through, and those of what caused it, hold what they worked on: an
+    image, or the bytes of its file.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def named(thing: str, error: BaseException) -> ModelError:

@@ -246,7 +246,7 @@ class Memory:
             self._findings.mark_used(stale)
         except StoreUnavailable as error:
             self._writing.begins(error)
-            self._put_back(some)
+            self._put_back(some, broken)
             return False
         except Exception:
             log.exception("defect", thing="prediction store")  # these are lost, later ones are not
@@ -256,15 +256,19 @@ class Memory:
             self._changed.notify_all()
         return True
 
-    def _put_back(self, some: Mapping[bytes, Finding]) -> None:
-        """Let what was not written wait again, before what came since; newer ones stay."""
+    def _put_back(self, some: Mapping[bytes, Finding], broken: Sequence[bytes]) -> None:
+        """Let what was not written wait again, before what came since; newer ones stay.
+
+        Likewise what was not taken out, and not what is to be taken out since.
+        """
         with self._changed:
             self._being_written = {}
             for key, finding in reversed(list(some.items())):
-                if key not in self._waiting:
+                if key not in self._waiting and key not in self._broken:
                     self._waiting[key] = finding
                     self._waiting.move_to_end(key, last=False)
                     self._waiting_bytes += _size(finding)
+            self._broken.update(broken)
             while self._waiting_bytes > self._most_waiting_bytes:
                 self._take_out(next(iter(self._waiting)))
                 self._count(dropped=1)

@@ -65,7 +65,7 @@ class Admission:
         """Let a request in before its body is read.
 
         Args:
-            size: Bytes of its body.
+            size: Bytes of its body, as far as its head says.
             asks_again: Whether the caller asks again for what is not taken, as Label Studio does;
                 it needs an answer to each task, and is not turned away.
 
@@ -77,11 +77,15 @@ class Admission:
             raise Overloaded("server", "is shutting down", next_step).after(1)
         with self._lock:
             full = self._tasks >= self._most_tasks
-            heavy = self._bytes > 0 and self._bytes + size > self._most_bytes
-            if (full or heavy) and not asks_again:
-                raise self._overloaded(1)
-            self._bytes += size
-            return Stay(self, size, asks_again=asks_again, is_heavy=heavy)
+            if full and not asks_again:
+                raise self._too_many(1)
+            is_heavy = self._hold(size, asks_again=asks_again)
+            return Stay(self, size, asks_again=asks_again, is_heavy=is_heavy)
+
+    def hold(self, size: int, *, asks_again: bool) -> bool:
+        """Count further bytes of a request; whether they are too many. See `Stay.has_come`."""
+        with self._lock:
+            return self._hold(size, asks_again=asks_again)
 
     def take(self, tasks: int, *, in_part: bool) -> int:
         """Take tasks, and say how many; see `Stay.take`."""
@@ -89,7 +93,7 @@ class Admission:
             kept_free = 0 if tasks == 1 else int(FOR_PERSONS * self._most_tasks)
             room = max(self._most_tasks - kept_free - self._tasks, 0)
             if tasks > room and self._tasks and not in_part:
-                raise self._overloaded(tasks - room)
+                raise self._too_many(tasks - room)
             taken = min(tasks, room)
             self._tasks += taken
             return taken
@@ -101,13 +105,21 @@ class Admission:
             self._bytes -= size
             self._finished_s.extend([time.monotonic()] * finished)
 
-    def _overloaded(self, too_many: int) -> Overloaded:
-        wait_s = self._wait_s(too_many)
-        return Overloaded(
-            "queue",
-            f"is full: {self._tasks} tasks wait",
-            f"Come again in {wait_s} s, with fewer tasks at a time, or raise MAX_QUEUED_TASKS.",
-        ).after(wait_s)
+    def _hold(self, size: int, *, asks_again: bool) -> bool:
+        is_heavy = self._bytes > 0 and self._bytes + size > self._most_bytes
+        if is_heavy and not asks_again:
+            held = f"is full: the requests in it take {self._bytes / 2**20:.0f} MB"
+            raise self._overloaded(1, held, "MAX_QUEUED_MB")
+        self._bytes += size
+        return is_heavy
+
+    def _too_many(self, tasks: int) -> Overloaded:
+        return self._overloaded(tasks, f"is full: {self._tasks} tasks wait", "MAX_QUEUED_TASKS")
+
+    def _overloaded(self, tasks: int, cause: str, setting: str) -> Overloaded:
+        wait_s = self._wait_s(tasks)
+        next_step = f"Come again in {wait_s} s, with fewer tasks at a time, or raise {setting}."
+        return Overloaded("queue", cause, next_step).after(wait_s)
 
     def _wait_s(self, tasks: int) -> int:
         """Whole seconds in which so many tasks are done, at the rate of the last ones."""
@@ -133,6 +145,17 @@ class Stay:
         self._is_heavy = is_heavy
         self._tasks = 0
         self._lock = Lock()
+
+    def has_come(self, size: int) -> None:
+        """The body is here; what its head did not say of its size counts from now on.
+
+        Raises:
+            Overloaded: There is no room for it, and the caller does not ask again.
+        """
+        more = size - self._size
+        if more > 0:
+            self._is_heavy |= self._admission.hold(more, asks_again=self.asks_again)
+            self._size = size
 
     def take(self, tasks: int) -> int:
         """Take tasks of the request, as many as there is room for.

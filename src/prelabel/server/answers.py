@@ -45,7 +45,7 @@ class ProjectReport(Answer):
 
 
 class JobReport(Answer):
-    """One job of the background."""
+    """One job of the background; `reasons` are why its first failed tasks did."""
 
     job: str
     status: Literal["queued", "running", "done", "failed", "cancelled"]
@@ -53,6 +53,7 @@ class JobReport(Answer):
     project: str
     progress: float = Field(ge=0, le=1)
     message: str
+    reasons: list[str]
     can_cancel: bool
 
 

@@ -59,10 +59,27 @@ class Introduction:
             return None
 
 
-@lru_cache(256)
 def believed_origin(introduction: Introduction) -> Origin | None:
-    """The same, looked up once, so that its token is exchanged once and not for each request."""
-    return introduction.origin()
+    """The same, looked up once, so that its token is exchanged once and not for each request.
+
+    One that is not believed is looked up anew each time: a name server may have been away.
+    """
+    try:
+        return _believed(introduction)
+    except _NotBelieved:
+        return None
+
+
+class _NotBelieved(Exception):
+    """It is not; what is raised is not cached."""
+
+
+@lru_cache(256)
+def _believed(introduction: Introduction) -> Origin:
+    origin = introduction.origin()
+    if origin is None:
+        raise _NotBelieved
+    return origin
 
 
 def _same(

@@ -10,6 +10,7 @@ from prelabel.errors import NotReached
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
 from prelabel.server.introduction import Introduction
+from prelabel.store.ledger import Seen
 
 _MOST_PROJECTS = 1000
 _LAST_FAILURES = 20
@@ -89,7 +90,8 @@ class Projects:
                 project.kinds[name] += 1
                 now = datetime.now(UTC).isoformat(timespec="seconds")
                 failure = Failure(now, request_id, str(task), task.number, name, str(outcome))
-                project.failures.append(failure)
+                if not _is_told(failure, project.failures):
+                    project.failures.append(failure)
 
     def report(self) -> list[dict[str, object]]:
         """All projects with their counts and last failures, the latest seen first."""
@@ -115,6 +117,15 @@ def kind_of(outcome: Outcome) -> str:
     if isinstance(outcome, Prediction):
         return "predicted" if outcome.result else "empty"
     return "not_reached" if isinstance(outcome, NotReached) else "failed"
+
+
+def _is_told(failure: Failure, before: Sequence[Failure]) -> bool:
+    """Whether it is one more task of a click that a job does, which must not hide errors."""
+    one_click = (failure.request_id, failure.kind)
+    return Seen.OPEN.value in failure.reason and any(
+        one_click == (told.request_id, told.kind) and Seen.OPEN.value in told.reason
+        for told in before
+    )
 
 
 def _reasons(kinds: Counter[str], failures: Sequence[Failure]) -> list[dict[str, object]]:

@@ -88,8 +88,7 @@ class Retrieve:
         if len(self._tasks) == 1 and number is not None:
             await self._give(there, scope, number, found)
         elif gone:
-            await there.ask(lambda: there.retrieves.abandon(scope, found))
-            self.brings = bool(await there.ask(lambda: there.retrieves.brings(scope.project)))
+            self.brings = bool(await there.ask(lambda: there.retrieves.abandon(scope, found)))
         elif found:
             answered = await there.ask(lambda: there.retrieves.end(scope, found))
             for task, outcome in found:

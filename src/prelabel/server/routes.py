@@ -93,7 +93,9 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         """Predict tasks: one entry per task, in order; `[]` for a task that failed."""
         # Label Studio gives a click up over an error but never over `[]`.
         with service.admission.enter(_size(request), asks_again=_is_label_studio(request)) as stay:
-            message = messages.PredictRequest.read(await request.body())
+            body = await request.body()
+            stay.has_come(len(body))
+            message = messages.PredictRequest.read(body)
             results = await service.predict(
                 message,
                 request_id_of(request),
@@ -133,11 +135,6 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         message = messages.ValidateRequest.read(await request.body())
         plan: Plan = service.plan_for(message.config)
         return _json({"valid": plan.fills, **_about(plan)})
-
-    @router.get("/versions", response_model=messages.VersionsAnswer)
-    async def versions() -> Response:
-        """The model versions that answer now."""
-        return _json({"versions": service.versions()})
 
 
 def _add_events(router: APIRouter, service: Service) -> None:
@@ -200,6 +197,11 @@ def _add_job_status(router: APIRouter, service: Service) -> None:
 
 
 def _add_watching(router: APIRouter, service: Service) -> None:
+    @router.get("/versions", response_model=messages.VersionsAnswer)
+    async def versions() -> Response:
+        """The model versions that answer now."""
+        return _json({"versions": service.versions()})
+
     # Uptime monitors and load balancers ask with HEAD.
     @router.head("/health", include_in_schema=False)
     @router.get("/health", response_model=answers.HealthAnswer)

@@ -185,7 +185,8 @@ class Service:
             gone = bool(found) and (is_lost or await is_gone())
             outcomes = await retrieve.end(found, gone=gone)
         if found and (afterwards := self._goes_on(asked, stay)):
-            afterwards.go_on(asked.project.key, found, asked.plan, self._access(asked))
+            access = await asyncio.to_thread(self._access, asked)  # it may look a name up
+            afterwards.go_on(asked.project.key, found, asked.plan, access)
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
             self.projects.record(asked.project, task, outcome, request_id)
             self.metrics.predicted(kind_of(outcome), outcome)

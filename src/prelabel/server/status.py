@@ -130,6 +130,7 @@ def _job(job: Job) -> dict[str, Any]:
         "job": job.id,
         "status": job.status,
         **described(job),
+        "reasons": [str(reason) for reason in (job.result or {}).get("reasons", ())],
         "can_cancel": job.status in ("queued", "running"),
     }
 

@@ -28,7 +28,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError
 
 from prelabel.errors import MissingPackage, SettingsError
-from prelabel.store.sqlite_file import watch_over
+from prelabel.store.sqlite_file import is_busy, watch_over
 from prelabel.store.text import said
 
 Database: TypeAlias = Engine
@@ -44,9 +44,6 @@ _BUSY_S = 10.0
 """How long SQLite waits for another process that writes."""
 
 _AGAIN_S = 0.02
-
-_PRIMARY_CODE = 0xFF
-"""The part of SQLite's error codes that says of what kind an error is."""
 
 _MAKES_TABLES = 7_735_235
 """The number of the lock in PostgreSQL that whoever makes tables holds."""
@@ -99,7 +96,7 @@ def _mend(address: str, reason: str, *, is_file: bool) -> str:
         return f"Put a backup in the place of {file}, or move it away to begin with an empty one."
     if "locked" in reason:
         return "End the program that holds it, such as a shell of sqlite3, and start again."
-    if "full" in reason or "No space" in reason:
+    if any(sign in reason for sign in ("full", "No space", "disk I/O")):
         return "Make room on that disk, or set DATA_DIR to a folder on another."
     return "Set DATA_DIR to a writable folder."
 
@@ -160,7 +157,7 @@ def _has_log(cursor: sqlite3.Cursor) -> bool:
     try:
         cursor.execute("PRAGMA journal_mode=WAL")
     except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode & _PRIMARY_CODE != sqlite3.SQLITE_BUSY:
+        if not is_busy(error):
             raise
         return False
     return True

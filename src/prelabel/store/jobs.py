@@ -267,7 +267,7 @@ class Jobs:
 
     def cancel(self, job_id: str) -> bool:
         """End a job that waits or runs, with its parts; workers stop at their next renewal."""
-        is_open = and_(_job.id == job_id, _job.status.in_(("queued", "running")))
+        is_open = and_(_job.id == storable(job_id), _job.status.in_(("queued", "running")))
         ended = update(_table).where(is_open).values(**self._ended("cancelled", "was cancelled"))
         with transaction(self._engine) as connection:
             row = connection.execute(ended.returning(_job.kind, _job.project)).first()
@@ -307,7 +307,8 @@ class Jobs:
 
     def get(self, job_id: str) -> Job | None:
         """The job of this id."""
-        return next(iter(self._read(select(*_WITHOUT_PAYLOAD).where(_job.id == job_id))), None)
+        this = _job.id == storable(job_id)  # callers write ids as they like
+        return next(iter(self._read(select(*_WITHOUT_PAYLOAD).where(this))), None)
 
     def recent(self, project: str | None = None, limit: int = 20) -> list[Job]:
         """The newest jobs but parts of others, of one project or of all."""

@@ -1,10 +1,11 @@
-"""The file of a SQLite database, which may be deleted or replaced while it is open.
+"""The file of a SQLite database, which may be busy, or deleted or replaced while it is open.
 
 A process may go on with a file that has lost its name, and all that it writes is then gone with
 it. So whoever asks for a connection is told.
 """
 
 import os
+import sqlite3
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,17 @@ from sqlalchemy import Connection, Engine, event
 
 from prelabel.errors import StoreUnavailable
 
+_PRIMARY_CODE = 0xFF
+"""The part of SQLite's error codes that says of what kind an error is."""
+
 _LOG_BYTES = 64 * 1024 * 1024
 """The log beside the file is cut to this once it is copied; else it keeps its largest size."""
+
+
+def is_busy(error: sqlite3.Error) -> bool:
+    """Whether another process holds what was asked for."""
+    code = getattr(error, "sqlite_errorcode", 0)
+    return bool(code & _PRIMARY_CODE == sqlite3.SQLITE_BUSY)
 
 
 def watch_over(engine: Engine) -> None:

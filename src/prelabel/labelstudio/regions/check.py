@@ -175,6 +175,7 @@ def _names_gone(region: Region, config: LabelConfig) -> Iterator[str]:
     if control is None:
         yield f"the control {name!r}"
         return
-    named = (region.get("value") or {}).get(kind)
+    value = region.get("value")
+    named = value.get(kind) if isinstance(value, Mapping) else None
     if kind == control.result_type and isinstance(named, list) and control.stored_labels:
         yield from (f"the label {one!r}" for one in named if one not in control.stored_labels)

@@ -71,10 +71,11 @@ def read_marks(
 ) -> tuple[tuple[int, int], tuple[Mark, ...]]:
     """The objects that an annotation shows on one image.
 
-    A rectangle is one object. The whole-body keypoints of one control under one parent are one
-    object, a person, with the parent's box, label and choices; those without a parent are one
-    person too. Any other keypoint is an object of its own. What is chosen for a region with a
-    per-region `<Choices>` goes with it.
+    A rectangle is one object. The whole-body keypoints under one parent are one object, a person,
+    with the parent's box, label and choices; those without a parent are one person too. Where
+    several controls share them, the person is of the first of these in the config. Any other
+    keypoint is an object of its own. What is chosen for a region with a per-region `<Choices>`
+    goes with it.
 
     A turned rectangle keeps its angle; of a person's it is the upright box around it that counts.
     Shapes that prelabel does not fill are no objects: polygons, ellipses, brushes. Regions that
@@ -99,13 +100,16 @@ def read_marks(
     people: dict[tuple[str, str], list[_Shape]] = {}
     for shape in shapes:
         if shape.keypoint is not None:
-            people.setdefault((shape.control.name, shape.parent), []).append(shape)
+            people.setdefault((shape.control.to_name, shape.parent), []).append(shape)
     parents = {parent for _, parent in people if parent}
     boxes = {s.identity: s for s in shapes if not s.is_point and s.identity in parents}
     read = _MarkReader(image_hw, default_box_pct, chosen_by_region(regions, config))
     lone = (s for s in shapes if s.keypoint is None and s.identity not in boxes)
     marks = [read.lone(shape) for shape in lone]
-    marks += [read.person(points, boxes.get(parent)) for (_, parent), points in people.items()]
+    order = {control.name: place for place, control in enumerate(config.controls)}
+    for (_, parent), points in people.items():
+        points.sort(key=lambda point: order[point.control.name])
+        marks.append(read.person(points, boxes.get(parent)))
     return image_hw, tuple(mark for mark in marks if mark is not None)
 
 

@@ -25,11 +25,14 @@ class Drawn:
         image_hw: Height and width in pixels; (0, 0) where nothing is drawn.
         boxes: Rectangles that are not persons with keypoints; score 1 where a person drew it.
         people: Whole-body poses, K = 133; a keypoint that is not drawn has score 0.
+        doubled: How many keypoints are not among them, since the same person has that keypoint
+            once more, drawn later.
     """
 
     image_hw: tuple[int, int]
     boxes: Detections
     people: Poses
+    doubled: int = 0
 
 
 def read(result: Sequence[Any], config: LabelConfig, page: int | None = None) -> Drawn:
@@ -57,7 +60,9 @@ def read(result: Sequence[Any], config: LabelConfig, page: int | None = None) ->
         str(r["id"]): _read_rectangle(r, hw) for r in rectangles if str(r.get("id")) in families
     }
     lone = [r for r in rectangles if str(r.get("id")) not in families]
-    return Drawn(hw, _read_boxes(lone, regions, hw), _read_people(points, parents))
+    people = _read_people(points, parents)
+    doubled = sum(map(len, points.values())) - int((people.keypoint_scores > 0).sum())
+    return Drawn(hw, _read_boxes(lone, regions, hw), people, doubled)
 
 
 def keypoint_indices(config: LabelConfig) -> dict[str, dict[str, int]]:

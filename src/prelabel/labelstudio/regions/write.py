@@ -11,7 +11,7 @@ import numpy as np
 from prelabel.geometry import around_turned, clip_boxes
 from prelabel.labelstudio.config import Control
 from prelabel.labelstudio.regions.turned import turned_rectangle
-from prelabel.types import SEQUENCE, Detections, Float32Array, Poses
+from prelabel.types import SEQUENCE, Attributes, Detections, Float32Array, Poses
 
 Region = dict[str, Any]
 
@@ -60,6 +60,19 @@ class PersonBox:
 
     control: Control
     label: str
+
+
+@dataclass(frozen=True, slots=True)
+class PointLabels:
+    """Where keypoints of people are drawn.
+
+    Attributes:
+        control: The `<KeyPointLabels>`.
+        labels: The stored label of each keypoint index that it has.
+    """
+
+    control: Control
+    labels: Mapping[int, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,12 +133,7 @@ def _chosen(
     Where people marked a box and left a choice open, nothing is guessed but a part that is known.
     """
     by_people = detections.attributes[row] if detections.attributes else {}
-    for name, chosen in by_people.items():
-        if name in choices:
-            known = choices[name].stored_labels
-            kept = [choice for choice in chosen if choice in known]
-            if kept:
-                yield choices[name], kept
+    yield from _known(by_people, choices)
     if part_choice is None or part_choice.control.name in by_people:
         return
     part, drawn = detections.body_parts[row], detections.source_of(row) == SEQUENCE
@@ -134,10 +142,21 @@ def _chosen(
         yield part_choice.control, [choice]
 
 
+def _known(
+    by_people: Attributes, choices: Mapping[str, Control]
+) -> Iterator[tuple[Control, list[str]]]:
+    """What people chose, as far as the label config still has it."""
+    for name, chosen in by_people.items():
+        if name in choices:
+            known = choices[name].stored_labels
+            kept = [choice for choice in chosen if choice in known]
+            if kept:
+                yield choices[name], kept
+
+
 def pose_regions(
     poses: Poses,
-    control: Control,
-    points: Mapping[int, str],
+    points: Sequence[PointLabels],
     parent: PersonBox | None,
     page: Page,
     choices: Mapping[str, Control] = NO_CHOICES,
@@ -146,8 +165,7 @@ def pose_regions(
 
     Args:
         poses: People; a keypoint of score 0 was not found, and one outside the image is not shown.
-        control: The `<KeyPointLabels>`.
-        points: The stored label of each keypoint that the control has.
+        points: The controls of the keypoints.
         parent: The control and label of the person's box, or None.
         page: The image.
         choices: The per-region `<Choices>` of the image by name, for `poses.attributes`.
@@ -162,18 +180,24 @@ def pose_regions(
             region = _region(parent.control, page, value)
             family = {"parentID": region["id"]}
             regions.append(_found(region, poses.box_scores[person], source))
-            for name, chosen in (poses.attributes[person] if poses.attributes else {}).items():
-                if name in choices:
-                    attribute = _region(choices[name], page, {**box, "choices": list(chosen)})
-                    regions.append({**attribute, "id": region["id"]})
-        for index, label in points.items():
-            x, y = (float(side) for side in poses.keypoints_xy[person, index])
-            score = poses.keypoint_scores[person, index]
-            if score > 0 and 0 <= x <= page.width and 0 <= y <= page.height:
-                value = {**_point(x, y, page), control.result_type: [label]}
-                region = {**_region(control, page, value), **family}
-                regions.append(_found(region, score, source))
+            by_people = poses.attributes[person] if poses.attributes else {}
+            for chooser, chosen in _known(by_people, choices):
+                attribute = _region(chooser, page, {**box, "choices": chosen})
+                regions.append({**attribute, "id": region["id"]})
+        for one in points:
+            found = _point_regions(poses, person, one, page)
+            regions.extend({**region, **family} for region in found)
     return regions
+
+
+def _point_regions(poses: Poses, person: int, points: PointLabels, page: Page) -> Iterator[Region]:
+    for index, label in points.labels.items():
+        x, y = (float(side) for side in poses.keypoints_xy[person, index])
+        score = poses.keypoint_scores[person, index]
+        if score > 0 and 0 <= x <= page.width and 0 <= y <= page.height:
+            value = {**_point(x, y, page), points.control.result_type: [label]}
+            region = _region(points.control, page, value)
+            yield _found(region, score, poses.source_of(person))
 
 
 def mean_score(scores: Sequence[float]) -> float:

@@ -86,13 +86,16 @@ def _job(job: dict[str, Any], label_studio: str) -> str:
             f'<form method="post" action="?cancel={text(job["job"])}" '
             f'data-job="{text(job["job"])}"><button>Cancel</button></form>'
         )
+    said = text(job["message"])
+    if job["reasons"]:
+        said += f"<br>Such as {text(job['reasons'][0])} The next Retrieve Predictions tries again."
     return _row(
         f"job-{job['job']}",
         _cell("Asked", _time(job["created"]))
         + _cell("What", text(job["kind"]))
         + _cell("Project", _project_link(job["project"], label_studio))
         + _cell("Status", f'<span class="tag {tone}">{text(job["status"])}</span>')
-        + f'<td class="wide" data-head="How it goes"><span>{bar}{text(job["message"])}</span></td>'
+        + f'<td class="wide" data-head="How it goes"><span>{bar}{said}</span></td>'
         + f"<td>{button}</td>",
     )
 
