@@ -124,7 +124,8 @@ class ImageTag:
         if len(pages) > 1 and not self.is_list:
             step = 'Give the <Image> valueList="…" in place of value="…".'
             return ImageMissing(key, f"holds {len(pages)} values where one is shown", step)
-        return ImageMissing(key, "holds no image address: it is empty, or no text", "Correct it.")
+        cause = "holds no image address: it is empty, or no text"
+        return ImageMissing(key, cause, "Put the address of the image there.")
 
     def with_uris(self, data: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
         """A task's data in which `uris` finds these; only the first where it is no list."""
