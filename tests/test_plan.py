@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from prelabel import keypoints
 from prelabel.errors import InvalidRequest
 from prelabel.labelstudio.config import normalised
+from prelabel.labelstudio.keypoint_labels import PERSON_WORDS
 from prelabel.labelstudio.templates import boxes_config
-from prelabel.plan import NO_PREDICTOR, PERSON_WORDS, PoseStep, Predictors, make_plan
+from prelabel.plan import NO_PREDICTOR, PoseStep, Predictors, make_plan
 from prelabel.predictors.artifacts import ArtifactDetector
 
 

@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from prelabel.labelstudio.config import Control, LabelConfig, normalised, parse
-from prelabel.labelstudio.keypoint_labels import keypoint_labels
+from prelabel.labelstudio.config import Control, LabelConfig, parse
+from prelabel.labelstudio.keypoint_labels import keypoint_labels, means_person
 from prelabel.labelstudio.prompts import (
     part_choices,
     phrases_of,
@@ -32,9 +32,6 @@ _MIN_PART_CHOICES = 2
 _MOST_NAMED = 5
 
 _SEE_WORDS = "install Grounding DINO, or see /health for why it does not answer"
-
-PERSON_WORDS = frozenset({"person", "people", "human", "man", "woman", "pose"})
-"""Labels of a rectangle that holds a person's keypoints."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,8 +256,7 @@ def _person_box(config: LabelConfig, points: Control) -> PersonBox | None:
     for control in config.controls:
         if control.tag == "RectangleLabels" and control.to_name == points.to_name:
             for label in control.labels:
-                names = {label.value, label.stored, *label.predicted_values}
-                if PERSON_WORDS & {normalised(name) for name in names}:
+                if means_person(label):
                     return PersonBox(control, label.stored)
     return None
 

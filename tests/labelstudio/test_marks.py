@@ -134,6 +134,16 @@ def test_people_are_told_apart_by_their_parents():
     assert [person.box_xyxy[0] for person in people] == [40, 240]
 
 
+def test_a_keypoint_drawn_anew_is_of_the_person_in_whose_box_it_lies():
+    (person,) = marks_of(
+        box("p", label="person"),
+        point("e", "left_eye", 22, 18, parent="p"),
+        point("n", "nose", 20, 20),
+    )
+    assert person.label == "person"
+    assert np.flatnonzero(person.points_seen).tolist() == [NOSE, LEFT_EYE]
+
+
 def test_a_person_whose_points_are_of_several_controls_is_one_of_the_first():
     face = '<KeyPointLabels name="face" toName="image"><Label value="left_eye"/></KeyPointLabels>'
     config = parse(CONFIG_XML.replace("</View>", f"{face}</View>"))

@@ -7,14 +7,13 @@ from typing import Any
 import numpy as np
 
 from prelabel.errors import ImageMissing, TaskError
-from prelabel.export.families import with_parents
 from prelabel.export.names import Names
 from prelabel.export.source import accepted
-from prelabel.labelstudio.config import ImageTag, LabelConfig, normalised
-from prelabel.labelstudio.keypoint_labels import keypoint_labels
+from prelabel.labelstudio.config import ImageTag, LabelConfig
+from prelabel.labelstudio.keypoint_labels import keypoint_labels, person_labels
 from prelabel.labelstudio.regions.check import names_gone
+from prelabel.labelstudio.regions.families import with_parents
 from prelabel.labelstudio.regions.read import Drawn, read, whole_regions
-from prelabel.plan import PERSON_WORDS
 from prelabel.types import Detections, Poses
 
 Measure = Callable[[str, int], tuple[int, int]]
@@ -94,14 +93,9 @@ class Schema:
             if control.tag == "RectangleLabels"
             for label in control.labels
         ]
-        people = [
-            label.stored
-            for label in rectangles
-            if PERSON_WORDS & {normalised(name) for name in label.names}
-        ]
         self.keypoints = tuple(sorted(set(points)))
         self.box_labels = tuple(dict.fromkeys(label.stored for label in rectangles))
-        self.person_labels = tuple(dict.fromkeys(people)) if points else ()
+        self.person_labels = person_labels(config) if points else ()
         self.several_images = len(config.images) > 1 or any(tag.is_list for tag in config.images)
 
     def images_of(self, task: Mapping[str, Any]) -> list[tuple[ImageTag, int | None, str]]:

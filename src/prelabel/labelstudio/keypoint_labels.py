@@ -4,7 +4,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 
 from prelabel import keypoints
-from prelabel.labelstudio.config import Label
+from prelabel.labelstudio.config import Label, LabelConfig, normalised
+
+PERSON_WORDS = frozenset({"person", "people", "human", "man", "woman", "pose"})
+"""Labels of a rectangle that holds a person's keypoints."""
 
 _SIDES = {"left": "left", "l": "left", "right": "right", "r": "right"}
 _FINGERS = {
@@ -23,6 +26,18 @@ _TOKENS = re.compile(
 )
 """Words as in "left_eye", "leftEye", "LEye", "LEFT_EYE" and "lefteye", and numbers."""
 _JOINTS_OF_A_FINGER = 4
+
+
+def means_person(label: Label) -> bool:
+    """Whether rectangles with this label hold a person's keypoints."""
+    return bool(PERSON_WORDS & {normalised(name) for name in label.names})
+
+
+def person_labels(config: LabelConfig) -> tuple[str, ...]:
+    """The stored labels of all rectangles that hold a person's keypoints."""
+    rectangles = (control for control in config.controls if control.tag == "RectangleLabels")
+    people = (one.stored for control in rectangles for one in control.labels if means_person(one))
+    return tuple(dict.fromkeys(people))
 
 
 def keypoint_labels(labels: Sequence[Label]) -> dict[int, str]:

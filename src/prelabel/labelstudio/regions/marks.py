@@ -11,7 +11,9 @@ from numpy.typing import NDArray
 from prelabel import keypoints
 from prelabel.geometry import within_image
 from prelabel.labelstudio.config import Control, LabelConfig
+from prelabel.labelstudio.keypoint_labels import person_labels
 from prelabel.labelstudio.regions.check import is_shape, without_problems
+from prelabel.labelstudio.regions.families import with_parents
 from prelabel.labelstudio.regions.read import (
     are_numbers,
     keypoint_indices,
@@ -72,10 +74,10 @@ def read_marks(
     """The objects that an annotation shows on one image.
 
     A rectangle is one object. The whole-body keypoints under one parent are one object, a person,
-    with the parent's box, label and choices; those without a parent are one person too. Where
-    several controls share them, the person is of the first of these in the config. Any other
-    keypoint is an object of its own. What is chosen for a region with a per-region `<Choices>`
-    goes with it.
+    with the parent's box, label and choices; those without a parent have the one that
+    `with_parents` finds, or are one person too. Where several controls share them, the person is
+    of the first of these in the config. Any other keypoint is an object of its own. What is chosen
+    for a region with a per-region `<Choices>` goes with it.
 
     A turned rectangle keeps its angle; of a person's it is the upright box around it that counts.
     Shapes that prelabel does not fill are no objects: polygons, ellipses, brushes. Regions that
@@ -91,7 +93,7 @@ def read_marks(
     Returns:
         Height and width of the image in pixels, (0, 0) where nothing is drawn, and the objects.
     """
-    regions = whole_regions(result, page)
+    regions = with_parents(whole_regions(result, page), config, person_labels(config))
     image_hw = next((hw for region in regions if (hw := size_of(region))), None)
     if image_hw is None:
         return (0, 0), ()

@@ -32,6 +32,8 @@ def with_parents(
         config: The project's label config.
         person_labels: Stored labels of rectangles that mean a person.
     """
+    if not any(r.get("type") == "keypointlabels" and not r.get("parentID") for r in regions):
+        return list(regions)
     points = _keypoints(regions, config)
     taken: dict[str, set[int]] = defaultdict(set)
     for row, index in points.items():
@@ -39,7 +41,7 @@ def with_parents(
     boxes = _boxes(regions, taken.keys(), person_labels)
     within: dict[str, list[int]] = defaultdict(list)
     for row in points:
-        holders = [identity for identity, box in boxes.items() if _lies_in(regions[row], box)]
+        holders = [identity for identity, box in boxes.items() if _lies_in(regions[row], *box)]
         if not regions[row].get("parentID") and len(holders) == 1:
             within[holders[0]].append(row)
     parents: dict[int, str] = {}
@@ -68,8 +70,8 @@ def _keypoints(regions: Sequence[Region], config: LabelConfig) -> dict[int, int]
 
 def _boxes(
     regions: Sequence[Region], parents: Collection[str], person_labels: Collection[str]
-) -> Mapping[str, Float32Array]:
-    """The people's boxes xyxy (4,) in pixels, by the ids of their regions."""
+) -> Mapping[str, tuple[object, Float32Array]]:
+    """The image and the box xyxy (4,) in pixels of each person, by the ids of their regions."""
     boxes = {}
     for region in regions:
         identity, hw = str(region.get("id") or ""), size_of(region)
@@ -78,11 +80,13 @@ def _boxes(
         if not identity or hw is None or not is_whole or not isinstance(labels, list):
             continue
         if identity in parents or any(label in person_labels for label in labels):
-            boxes[identity] = upright_box(value, hw)
+            boxes[identity] = (region.get("to_name"), upright_box(value, hw))
     return boxes
 
 
-def _lies_in(point: Region, box_xyxy: Float32Array) -> bool:
+def _lies_in(point: Region, image: object, box_xyxy: Float32Array) -> bool:
+    if point.get("to_name") != image:
+        return False
     height, width = size_of(point) or (0, 0)
     place = np.array([point["value"]["x"] / 100 * width, point["value"]["y"] / 100 * height])
     return bool((box_xyxy[:2] <= place).all() and (place <= box_xyxy[2:]).all())
