@@ -252,6 +252,9 @@ def test_a_smart_rectangle_around_something_else_draws_no_person():
     assert [type(step).__name__ for step in asked.steps] == ["BoxStep"]
     asked = plan(config).interactive([drawn("person")])
     assert [step.ask.within_xyxy for step in asked.steps] == [((10, 10, 60, 60),)] * 2
+    odd = drawn("person")
+    odd["value"]["rectanglelabels"] = 5
+    assert len(plan(config).interactive([odd]).steps) == 2
     alone = plan(boxes("body_distortion") + points("nose")).interactive([drawn("body_distortion")])
     assert [type(step).__name__ for step in alone.steps] == ["BoxStep", "PoseStep"]
 

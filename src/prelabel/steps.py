@@ -184,7 +184,7 @@ def _may_hold_person(drawn: Mapping[str, Any], parent: PersonBox | None) -> bool
     """Not a rectangle with another label, where people have one of their own."""
     value = drawn.get("value")
     labels = value.get("rectanglelabels") if isinstance(value, Mapping) else None
-    return parent is None or not labels or parent.label in labels
+    return parent is None or not isinstance(labels, list) or not labels or parent.label in labels
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,7 +114,7 @@ class Schema:
         """What an annotation or a prediction holds on one image."""
         result = holder.get("result") or ()
         own = [region for region in result if region.get("to_name") == tag.name]
-        whole = with_parents(whole_regions(own, page), self.config, self.person_labels)
+        whole = with_parents(whole_regions(own, page), self.config)
         return read(whole, self.config, page)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 import numpy as np
 
 from prelabel.labelstudio.config import LabelConfig
+from prelabel.labelstudio.keypoint_labels import person_labels
 from prelabel.labelstudio.regions.read import are_numbers, keypoint_indices, size_of
 from prelabel.labelstudio.regions.turned import upright_box
 from prelabel.labelstudio.regions.write import NUMBER_KEYS, Region
@@ -18,9 +19,7 @@ from prelabel.types import Float32Array
 _BOX_KEYS = (*NUMBER_KEYS, "rotation")
 
 
-def with_parents(
-    regions: Sequence[Region], config: LabelConfig, person_labels: Collection[str]
-) -> list[Region]:
+def with_parents(regions: Sequence[Region], config: LabelConfig) -> list[Region]:
     """The regions, in which keypoints without a parent have the person's box that they lie in.
 
     A keypoint is given to a box if it lies in no other person's. Where that person has one of the
@@ -30,7 +29,6 @@ def with_parents(
     Args:
         regions: Whole regions of one image.
         config: The project's label config.
-        person_labels: Stored labels of rectangles that mean a person.
     """
     if not any(r.get("type") == "keypointlabels" and not r.get("parentID") for r in regions):
         return list(regions)
@@ -38,7 +36,7 @@ def with_parents(
     taken: dict[str, set[int]] = defaultdict(set)
     for row, index in points.items():
         taken[str(regions[row].get("parentID") or "")].add(index)
-    boxes = _boxes(regions, taken.keys(), person_labels)
+    boxes = _boxes(regions, taken.keys(), person_labels(config))
     within: dict[str, list[int]] = defaultdict(list)
     for row in points:
         holders = [identity for identity, box in boxes.items() if _lies_in(regions[row], *box)]
@@ -69,7 +67,7 @@ def _keypoints(regions: Sequence[Region], config: LabelConfig) -> dict[int, int]
 
 
 def _boxes(
-    regions: Sequence[Region], parents: Collection[str], person_labels: Collection[str]
+    regions: Sequence[Region], parents: Collection[str], of_people: Collection[str]
 ) -> Mapping[str, tuple[object, Float32Array]]:
     """The image and the box xyxy (4,) in pixels of each person, by the ids of their regions."""
     boxes = {}
@@ -79,7 +77,7 @@ def _boxes(
         labels, is_whole = value.get("rectanglelabels"), are_numbers(value, _BOX_KEYS)
         if not identity or hw is None or not is_whole or not isinstance(labels, list):
             continue
-        if identity in parents or any(label in person_labels for label in labels):
+        if identity in parents or any(label in of_people for label in labels):
             boxes[identity] = (region.get("to_name"), upright_box(value, hw))
     return boxes
 

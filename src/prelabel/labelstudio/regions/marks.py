@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from prelabel import keypoints
 from prelabel.geometry import within_image
 from prelabel.labelstudio.config import Control, LabelConfig
-from prelabel.labelstudio.keypoint_labels import person_labels
 from prelabel.labelstudio.regions.check import is_shape, without_problems
 from prelabel.labelstudio.regions.families import with_parents
 from prelabel.labelstudio.regions.read import (
@@ -93,7 +92,7 @@ def read_marks(
     Returns:
         Height and width of the image in pixels, (0, 0) where nothing is drawn, and the objects.
     """
-    regions = with_parents(whole_regions(result, page), config, person_labels(config))
+    regions = with_parents(whole_regions(result, page), config)
     image_hw = next((hw for region in regions if (hw := size_of(region))), None)
     if image_hw is None:
         return (0, 0), ()
