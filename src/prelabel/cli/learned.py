@@ -39,7 +39,7 @@ def show(
     """One version: what it was learnt from and how well it did."""
     from rich.console import Console
 
-    from prelabel.jobs import tables
+    from prelabel.cli import learning_tables
 
     with _store(project, url) as (versions, scope):
         history = versions.history(scope)
@@ -47,10 +47,10 @@ def show(
         if version is not None:
             found = versions.show(scope, version)
     if as_json:
-        print(json.dumps(tables.as_json(found)))
+        print(json.dumps(learning_tables.as_json(found)))
     else:
-        tables.show_history([found], Console())
-        tables.show_outcome(found.report, Console())
+        learning_tables.show_history([found], Console())
+        learning_tables.show_outcome(found.report, Console())
 
 
 @learned.command()
@@ -71,12 +71,12 @@ def rollback(
 def _print(history: "list[LearnedVersion]", *, as_json: bool) -> None:
     from rich.console import Console
 
-    from prelabel.jobs import tables
+    from prelabel.cli import learning_tables
 
     if as_json:
-        print(json.dumps([tables.as_json(one) for one in history]))
+        print(json.dumps([learning_tables.as_json(one) for one in history]))
     else:
-        tables.show_history(history, Console())
+        learning_tables.show_history(history, Console())
 
 
 @contextmanager

@@ -37,8 +37,8 @@ def train(
 
     from prelabel.assembly.jobs import training
     from prelabel.assembly.parts import database
+    from prelabel.cli.learning_tables import show_outcome
     from prelabel.errors import SettingsError
-    from prelabel.jobs.tables import show_outcome
     from prelabel.jobs.training import TrainingRequest
     from prelabel.store.learned import LearnedVersions
 
