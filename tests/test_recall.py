@@ -204,3 +204,26 @@ def test_what_an_annotator_asks_for_here_and_now_is_the_models_to_answer(learned
     plan = make_plan(CONFIG, Predictors(Blind(), Blind())).taught(Taught(3, learned, True))
     drawn = {"type": "textarea", "value": {"text": ["a cat"]}}
     assert plan.interactive([drawn]).lesson is None
+
+
+def test_pages_beside_an_annotated_frame_are_looked_at_all_the_same():
+    config = CONFIG.replace(
+        "</View>",
+        '<Image name="pages" valueList="$pages"/><RectangleLabels name="on_page" toName="pages">'
+        '<Label value="cat"/></RectangleLabels></View>',
+    )
+    model = Blind((150, 70, 190, 95))
+    plan = make_plan(config, Predictors(model, model))
+    drawn_on = [annotated(frame, rectangle(frame)) for frame in ANNOTATED]
+    lesson = learn(lessons(drawn_on, plan.config, (6, 10)).frames, Options())
+    both = Task(id=8, data={"image": uri(8), "pages": ["/p/1.png", "/p/2.png"]})
+    with ThreadPoolExecutor(2) as fetchers:
+        studio = Studio(Images(), fetchers, lambda _: ())
+        plan = plan.taught(Taught(1, lesson.learned, prefer=True))
+        (outcome,) = dict(
+            predict_tasks([both], plan, studio, Access(), Deadline.after(10))
+        ).values()
+    found = [(region["from_name"], region.get("item_index")) for region in boxes_of(outcome)]
+    assert sorted(found, key=str) == [
+        ("label", None), ("label", None), ("on_page", 0), ("on_page", 1)
+    ]  # fmt: skip

@@ -12,6 +12,14 @@ def clip_boxes(boxes_xyxy: Float32Array, image_hw: tuple[int, int]) -> Float32Ar
     return np.clip(boxes_xyxy, 0, np.array([width, height, width, height], np.float32))
 
 
+def boxes_with_area(boxes_xyxy: Float32Array, image_hw: tuple[int, int]) -> Float32Array:
+    """Boxes (N, 4) cut to an image of `image_hw` pixels, no side of which is shorter than one."""
+    height, width = image_hw
+    cut = clip_boxes(boxes_xyxy, image_hw)
+    low = np.minimum(cut[:, :2], np.array([width - 1, height - 1], np.float32))
+    return np.concatenate([low, np.maximum(cut[:, 2:], low + 1)], 1)
+
+
 def around_turned(boxes_xyxy: Float32Array, turns: ArrayLike) -> Float32Array:
     """Upright boxes (N, 4) around boxes that are turned by degrees (N,) about their centres."""
     angles = np.deg2rad(np.asarray(turns, np.float64).reshape(-1, 1))
@@ -30,11 +38,13 @@ def within_image(
     Returns:
         (N, 4) upright ones cut to the image, turned ones as they are, since a cut would move
         their edges inside the image too; and (N, 2) width and height of what of each, or of the
-        upright box around it, lies inside.
+        upright box around it, lies inside: 0 where it has no area.
     """
     visible = clip_boxes(around_turned(boxes_xyxy, turns), image_hw)
     upright = np.asarray(turns, np.float64).reshape(-1, 1) == 0
-    return np.where(upright, visible, boxes_xyxy), visible[:, 2:] - visible[:, :2]
+    has_area = (boxes_xyxy[:, 2:] > boxes_xyxy[:, :2]).all(1, keepdims=True)
+    sides: Float32Array = (visible[:, 2:] - visible[:, :2]) * has_area
+    return np.where(upright, visible, boxes_xyxy), sides
 
 
 def box_areas(boxes_xyxy: Float32Array) -> Float32Array:

@@ -28,7 +28,8 @@ class Recall:
     def __init__(self, plan: Plan, known: Sequence[Task]) -> None:
         self._config = plan.config
         self._learned = plan.lesson.learned if plan.lesson else None
-        self._tags = {step.image for step in plan.steps if not step.image.is_list}
+        self._images = {step.image for step in plan.steps}
+        self._tags = {tag for tag in self._images if not tag.is_list}
         shown = [
             (key, task.number)
             for tag in self._tags
@@ -57,9 +58,12 @@ class Recall:
         return recalled
 
     def drawn(self, recalled: Recalled) -> list[bytes] | None:
-        """What people drew on a task themselves, by image; None where they did not annotate it."""
+        """What people drew on a task themselves, by image; None where they did not annotate it.
+
+        Of pages nothing is kept: a task that has some is looked at.
+        """
         drawn = [answer.drawn for answer in recalled.values() if answer.drawn is not None]
-        return drawn if drawn and len(drawn) == len(self._tags) else None
+        return drawn if drawn and len(drawn) == len(self._images) else None
 
     def _is_of_another(self, key: FrameKey, number: int | None) -> bool:
         """Whether a frame was annotated on another task than the one of this number."""

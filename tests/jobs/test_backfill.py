@@ -157,7 +157,7 @@ def mortal_workers(means):
 
 def test_a_job_without_anything_to_do_says_so(do, retrieves):
     retrieves.abandon(SCOPE, [])
-    assert do()["message"] == "Label Studio holds predictions of 0 tasks."
+    assert do()["message"] == "Nothing was left to bring to Label Studio."
 
 
 def test_what_was_not_reached_is_predicted_and_pushed_once(do, fake, retrieves):

@@ -4,7 +4,12 @@ from dataclasses import replace
 import pytest
 from structlog.testing import capture_logs
 
-from prelabel.errors import InvalidRequest, LabelStudioUnreachable, SettingsError
+from prelabel.errors import (
+    InvalidRequest,
+    LabelStudioUnreachable,
+    SettingsError,
+    StoreUnavailable,
+)
 from prelabel.jobs.requests import Trainings
 from prelabel.jobs.training import Training, TrainingRequest
 from prelabel.jobs.work import Stopped
@@ -12,7 +17,10 @@ from prelabel.learning.archive import loads
 from prelabel.learning.frames import frame_key
 from prelabel.learning.gate import Verdict
 from prelabel.learning.sequence import Options
+from prelabel.store.jobs import Jobs
 from prelabel.store.learned import Scope
+
+from .conftest import until
 
 URL = "http://studio.test"
 CREATED = 1_767_323_045  # 2026-01-02T03:04:05Z
@@ -147,6 +155,13 @@ def test_a_project_made_anew_under_the_same_number_learns_anew(training, studio,
     assert len(versions.active_numbers()) == 2
 
 
+def test_a_project_of_another_label_studio_is_not_taken_for_the_one_that_asks(training, versions):
+    assert training.train(replace(PROJECT, created=CREATED), silent)["status"] == "trained"
+    with pytest.raises(SettingsError, match=r"project 7 of .*Set LABEL_STUDIO_URL"):
+        training.train(replace(PROJECT, created=CREATED + 1), silent)
+    assert versions.active_numbers() == {SCOPE: 1}
+
+
 def test_tasks_that_came_with_the_request_are_not_fetched(training, studio):
     request = TrainingRequest(7, studio.annotated)
     assert training.train(request, silent)["status"] == "trained"
@@ -175,6 +190,12 @@ def test_without_a_login_the_next_step_is_said(versions, request_):
         "project 7: what to learn did not come with the request, and cannot be fetched without a "
         "login. Set LABEL_STUDIO_URL and LABEL_STUDIO_API_KEY where prelabel runs, and train again."
     )
+
+
+def test_a_job_that_nothing_came_with_names_its_project(versions, table):
+    training = Training(versions, None, "", options=Options(), default_box_pct=(6.0, 10.0))
+    with pytest.raises(SettingsError, match=r"^project 7: what to learn"):
+        training(table.submit("training", "#7"), silent)
 
 
 def test_a_label_config_that_does_not_parse_is_said(training, studio):
@@ -258,6 +279,29 @@ def test_a_click_becomes_a_job_that_trains(table, training):
     taken = table.claim("a", ["training"], 20)
     assert training(taken, silent)["status"] == "trained"
     assert trainings.status("0") is None
+
+
+def test_a_click_while_the_database_is_away_becomes_a_job_when_it_is_back(table, monkeypatch):
+    trouble = [StoreUnavailable("the database", "is locked", "Wait.")] * 3
+
+    def submit(*args, **how):
+        if trouble:
+            raise trouble.pop()
+        return Jobs.submit(table, *args, **how)
+
+    monkeypatch.setattr("prelabel.jobs.requests._AGAIN_S", 0.01)
+    monkeypatch.setattr(table, "submit", submit)
+    trainings = Trainings(table, URL, can_fetch=True, delay_s=3600)
+    with capture_logs() as logged:
+        assert trainings.start_for_click(7, created=CREATED) is None
+        taken = until(lambda: table.claim("a", ["training"], 20))
+        until(lambda: len(logged) > 1)
+    assert TrainingRequest.read(taken.payload) == replace(PROJECT, created=CREATED)
+    assert [(one["event"], one["project"]) for one in logged] == [
+        ("training not written down", 7),
+        ("training written down after all", 7),
+    ]
+    assert trainings.start_for_click(7).status == "queued"
 
 
 def test_an_event_waits_for_further_ones_and_a_click_does_not(table):

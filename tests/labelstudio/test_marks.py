@@ -195,6 +195,10 @@ def test_a_turned_box_is_turned_back_about_its_centre():
     assert mark.box_xyxy == pytest.approx(np.concatenate([middle - half, middle + half]))
 
 
+def test_a_turned_box_without_a_width_that_can_be_told_is_no_mark():
+    assert marks_of(box(x=90, y=20, width=1e-9, height=20, rotation=30)) == ()
+
+
 def test_a_turned_box_beyond_the_image_is_no_mark():
     assert marks_of(box(x=-30, y=-30, width=5, height=5, rotation=30)) == ()
 

@@ -228,6 +228,11 @@ def test_frames_behind_the_end_of_the_video_are_left_out():
     assert frames_of(region) == [1, 10, 100]
 
 
+def test_an_object_that_lives_behind_the_end_of_the_video_costs_the_others_nothing():
+    (region,) = written(track(lives=((120, 130),)), track())
+    assert frames_of(region) == [1, 50, 100]
+
+
 def test_where_nothing_is_known_within_a_life_the_way_is_straight():
     def box_at(frame):
         return moved(np.float32(frame)) if frame in (10, 90) else None

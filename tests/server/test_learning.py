@@ -230,6 +230,28 @@ def test_clicks_while_a_training_runs_are_answered_at_once_and_become_one_more(s
     assert len(trainings.begun) == 2
 
 
+def test_a_click_says_in_which_project_of_that_number_it_was(serve, slow, monkeypatch):
+    trainings = slow()
+    client = serve(learning=trainings.learning)
+    asked = []
+    monkeypatch.setattr(
+        trainings.learning.trainings, "start", lambda *which, **how: asked.append((which, how))
+    )
+    made = {"id": 7, "created_at": "2026-01-02T03:04:05.678901Z"}
+    body = {"action": "START_TRAINING", "project": made}
+    assert client.post("/webhook", json=body).status_code == 201
+    assert asked == [((7,), {"created": 1_767_323_045, "delayed": False})]
+
+
+def test_a_click_that_the_database_does_not_take_is_answered_and_kept(serve, slow, monkeypatch):
+    trainings = slow()
+    client = serve(learning=trainings.learning)
+    monkeypatch.setattr(trainings.learning.trainings, "start_for_click", lambda *_, **__: None)
+    answer = click(client)
+    assert (answer["status"], answer["job"]) == ("ok", None)
+    assert "The database does not answer" in answer["message"]
+
+
 def test_the_status_page_shows_a_running_training(serve, slow):
     trainings = slow()
     client = serve(learning=trainings.learning)

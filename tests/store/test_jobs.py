@@ -148,6 +148,16 @@ def test_any_text_can_be_asked_for_as_a_job(jobs, job_id):
     assert not jobs.cancel(job_id)
 
 
+def test_a_killed_worker_keeps_no_job_by_a_clock_that_was_set_back(jobs, clock):
+    jobs.submit("training", "ls#1")
+    claim(jobs, "killed")
+    clock.now -= 7200
+    asked_again = jobs.submit("training", "ls#1")
+    assert claim(jobs, "next").attempts == 2
+    assert claim(jobs, "next") is None
+    assert jobs.get(asked_again.id).status == "queued"
+
+
 def test_a_job_whose_worker_was_killed_is_taken_over_when_its_lease_ends(jobs, clock):
     jobs.submit("training", "ls#1", payload=b"what to learn")
     killed = claim(jobs, "killed")

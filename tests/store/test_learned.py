@@ -151,6 +151,27 @@ def test_two_that_learn_at_once_get_two_numbers(versions):
     assert sum(row.active for row in history) == 1
 
 
+def test_two_that_go_back_at_once_leave_one_that_answers(versions):
+    for number in (1, 2, 3):
+        add(versions, str(number).encode())
+    errors = []
+
+    def go_back(version):
+        for _ in range(30):
+            try:
+                versions.activate(HERE, version)
+            except Exception as error:  # noqa: BLE001 - a thread's own would be lost
+                errors.append(error)
+
+    threads = [threading.Thread(target=go_back, args=(version,)) for version in (1, 2, 3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert errors == []
+    assert sum(row.active for row in versions.history(HERE)) == 1
+
+
 @pytest.mark.parametrize(
     "scope", [Scope("", 1, 0), HERE, Scope("https://studio.test/label#studio", 12, 5)]
 )

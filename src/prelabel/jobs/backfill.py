@@ -114,7 +114,8 @@ class _Backfilling:
         since = self._job.due.timestamp()
         failed = failed_since(self._means.engine, self._means.studio.url, self._project, since)
         there = counts.pushed + counts.already_there
-        said = f", {len(failed)} failed" if failed else ""
+        said = f"Label Studio holds predictions of {there} tasks"
+        said += f", {len(failed)} failed." if failed else "."
         return {
             "predicted": counts.predicted,
             "empty": counts.empty,
@@ -123,7 +124,7 @@ class _Backfilling:
             "already_there": counts.already_there,
             "reasons": [failure.reason for failure in failed[:_MOST_REASONS]],
             "seconds": round(time.monotonic() - self._begin, 2),
-            "message": f"Label Studio holds predictions of {there} tasks{said}.",
+            "message": said if there or failed else "Nothing was left to bring to Label Studio.",
         }
 
     def _alone(self) -> AbstractContextManager[object]:

@@ -1,10 +1,21 @@
 """Asking for trainings, as events of Label Studio do: at once, and each project once."""
 
+import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from threading import Lock, Thread
 from typing import Any
 
+import structlog
+
+from prelabel.errors import StoreUnavailable
 from prelabel.jobs.training import KIND, TrainingRequest
 from prelabel.store.jobs import Job, Jobs
+
+log = structlog.get_logger(__name__)
+
+_AGAIN_S = 2.0
+"""Pause before a database that did not answer is told of a training again."""
 
 
 class Trainings:
@@ -32,6 +43,8 @@ class Trainings:
         self._can_fetch = can_fetch
         self._delay_s = delay_s
         self._wake = wake
+        self._owed: set[int] = set()
+        self._lock = Lock()
 
     def start(
         self,
@@ -66,6 +79,35 @@ class Trainings:
         )
         self._wake()
         return job
+
+    def start_for_click(
+        self, project_id: int, *, created: int | None = None, delayed: bool = False
+    ) -> Job | None:
+        """As `start`, for Label Studio, which tells nobody that it was refused.
+
+        Returns:
+            None where the database does not answer: it is told as soon as it does, by this process.
+        """
+        try:
+            return self.start(project_id, created=created, delayed=delayed)
+        except StoreUnavailable as error:
+            with self._lock:
+                is_owed = project_id in self._owed
+                self._owed.add(project_id)
+            if not is_owed:
+                log.warning("training not written down", project=project_id, reason=str(error))
+                Thread(target=self._start_late, args=(project_id, created), daemon=True).start()
+            return None
+
+    def _start_late(self, project_id: int, created: int | None) -> None:
+        while True:
+            time.sleep(_AGAIN_S)
+            with suppress(StoreUnavailable):
+                self.start(project_id, created=created)
+                break
+        with self._lock:
+            self._owed.discard(project_id)
+        log.info("training written down after all", project=project_id)
 
     def status(self, job_id: str) -> Job | None:
         """The training of this id; None where nothing is known of it."""

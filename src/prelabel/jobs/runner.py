@@ -1,7 +1,7 @@
 """Who does jobs: threads of this process, or workers that hear of them over a Redis."""
 
+import time
 from collections.abc import Mapping, Sequence
-from threading import Thread
 from types import ModuleType
 
 from prelabel.errors import MissingPackage
@@ -31,13 +31,11 @@ class Together:
             runner.wake()
 
     def stop(self, timeout_s: float) -> None:
-        """Stop them all at the same time; see `Runner`."""
-        # No pool: at the end of a process under gunicorn, pools take nothing any more.
-        stopping = [Thread(target=runner.stop, args=(timeout_s,)) for runner in self._runners]
-        for thread in stopping:
-            thread.start()
-        for thread in stopping:
-            thread.join()
+        """Stop them all within that time; see `Runner`."""
+        # One after the other: at the end of a process Python 3.12 begins no thread any more.
+        until = time.monotonic() + timeout_s
+        for runner in self._runners:
+            runner.stop(max(0.0, until - time.monotonic()))
 
 
 def make_runner(

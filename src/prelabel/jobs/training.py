@@ -110,7 +110,7 @@ class Training:
     def __call__(self, job: Job, report: Report) -> Mapping[str, Any]:
         """Do a training that was asked for with a job."""
         if not job.payload:
-            raise _no_login(job.project)
+            raise _no_login(f"project {job.project.rpartition('#')[2]}")
         return self.train(TrainingRequest.read(job.payload), report)
 
     def train(
@@ -158,6 +158,8 @@ class Training:
         if self._studio is not None and (tasks is None or xml is None or created is None):
             project = self._studio.project(request.project)
             xml = xml if tasks is not None and xml else project["label_config"]
+            if created not in (None, created_s(project)):
+                raise _not_the_same(self._url, request.project)
             created = created_s(project)
         scope = Scope(self._url, request.project, created or 0)
         if tasks is not None and xml:
@@ -257,6 +259,14 @@ def _too_few(lesson: Lesson, active: Active | None) -> str:
     return (
         f"One label needs {lesson.required_samples} annotated objects in one sequence, the best "
         f"has {lesson.sample_count}. Annotate more frames, then train again.{goes_on}"
+    )
+
+
+def _not_the_same(url: str, project: int) -> SettingsError:
+    return SettingsError(
+        f"project {project} of {url}",
+        "is not the project that is to be trained, but one of the same number, made another time",
+        "Set LABEL_STUDIO_URL to the Label Studio in which training was started, and restart.",
     )
 
 

@@ -30,6 +30,7 @@ ANNOTATION_EVENTS = frozenset(
 NOTED = "The event was taken; it starts no training."
 NO_PROJECT = "The event names no project: nothing is trained."
 QUEUED = "The training is queued; the status page and /job_status show how it goes."
+OWED = "The database does not answer: the training is queued when it does, or start it again."
 
 DRAWN = (*SHAPES, "videorectangle")
 SHOWN_PROJECTS = 12
@@ -81,12 +82,14 @@ class Learning:
         version, learned = known
         return plan.taught(Lesson(version, learned, self.prefer))
 
-    async def event(self, action: str, project: int | str | None) -> Answer:
-        """Take an event of Label Studio; returns at once."""
+    async def event(
+        self, action: str, project: int | str | None, created: int | None = None
+    ) -> Answer:
+        """Take an event of Label Studio about a project made at a time; returns at once."""
         if action in TRAIN_EVENTS:
-            return await self._queue(project)
+            return await self._click(project, created, delayed=False)
         if action in ANNOTATION_EVENTS and self.on_annotations:
-            return await self._queue(project, delayed=True)
+            return await self._click(project, created, delayed=True)
         return taken(NOTED)
 
     async def fit(self, request: FitRequest) -> Answer:
@@ -107,12 +110,17 @@ class Learning:
             drawn = drawn_regions(request.tasks)
             if drawn < self.min_samples:
                 return insufficient(drawn, self.min_samples)
-        return await self._queue(
-            request.project,
-            tasks=request.tasks,
+        number = project_number(request.project)
+        if number is None:
+            return taken(NO_PROJECT)
+        job = await asyncio.to_thread(
+            self.trainings.start,
+            number,
+            payload_tasks=request.tasks,
             label_config=request.label_config,
             created=request.project_created,
         )
+        return queued(job)
 
     async def job(self, job_id: str) -> Answer:
         """How a job is getting on.
@@ -147,27 +155,14 @@ class Learning:
             ],
         )
 
-    async def _queue(
-        self,
-        project: int | str | None,
-        *,
-        tasks: list[dict[str, Any]] | None = None,
-        label_config: str | None = None,
-        created: int | None = None,
-        delayed: bool = False,
+    async def _click(
+        self, project: int | str | None, created: int | None, *, delayed: bool
     ) -> Answer:
         number = project_number(project)
         if number is None:
             return taken(NO_PROJECT)
-        job = await asyncio.to_thread(
-            self.trainings.start,
-            number,
-            payload_tasks=tasks,
-            label_config=label_config,
-            created=created,
-            delayed=delayed,
-        )
-        return {"status": "queued", "job": job.id, "message": QUEUED}
+        start = self.trainings.start_for_click
+        return queued(await asyncio.to_thread(start, number, created=created, delayed=delayed))
 
 
 def no_such_job(job_id: str) -> NoSuchJob:
@@ -175,6 +170,11 @@ def no_such_job(job_id: str) -> NoSuchJob:
     return NoSuchJob(
         f"job {job_id!r}", "is not known here", "Start the training again, if it matters."
     )
+
+
+def queued(job: Job | None) -> Answer:
+    """The answer to a training that was asked for; without a job where it is not written down."""
+    return taken(OWED) if job is None else {"status": "queued", "job": job.id, "message": QUEUED}
 
 
 def taken(message: str) -> Answer:

@@ -53,6 +53,9 @@ Status = Literal["queued", "running", "done", "failed", "cancelled"]
 MOST_ATTEMPTS = 3
 """After so many workers in a row that got nowhere and did not come back, a job kills them."""
 
+_LONGEST_LEASE_S = 600.0
+"""A lease that ends later was given before the clock was set back, and counts as over."""
+
 PART = "-part"
 """How the kind of a part ends."""
 
@@ -344,7 +347,8 @@ def _next(kinds: Sequence[str], now: float, limit: int = 1) -> Select[Any]:
         other.c.kind == _job.kind, other.c.project == _job.project, other.c.status == "running"
     )
     waits = and_(_job.status == "queued", _job.due <= now, ~at_work)
-    left = and_(_job.status == "running", _job.lease_until < now)
+    is_kept = _job.lease_until.between(now, now + _LONGEST_LEASE_S)
+    left = and_(_job.status == "running", ~is_kept)
     columns = (_job.id, _job.status, _job.attempts, _job.owner)
     return (
         select(*columns)

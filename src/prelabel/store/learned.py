@@ -160,6 +160,7 @@ class LearnedVersions:
         while True:
             try:
                 with transaction(self._engine) as connection:
+                    _hold(connection, scope)
                     found = connection.scalars(known).one()
                     if found is not None:
                         return int(found)
@@ -192,6 +193,7 @@ class LearnedVersions:
         """
         this = and_(_of(scope), _row.version == version, _row.model.is_not(None))
         with transaction(self._engine) as connection:
+            _hold(connection, scope)
             _retire(connection, scope)
             if connection.execute(update(_table).where(this).values(active=True)).rowcount == 0:
                 raise _no_such(scope, version)
@@ -256,6 +258,13 @@ def _of_any_address(scope: Scope) -> ColumnElement[bool]:
     if not scope.created:
         return _of(scope)
     return _row.scope.endswith(f"#{scope.project}.{scope.created}", autoescape=True)
+
+
+def _hold(connection: Connection, scope: Scope) -> None:
+    """Let nobody else change which version answers; in SQLite whoever writes is alone anyway."""
+    connection.execute(
+        select(_row.version).where(_of(scope)).order_by(_row.version).with_for_update()
+    )
 
 
 def _retire(connection: Connection, scope: Scope) -> None:

@@ -250,7 +250,7 @@ def _keyframes(track: Track, length: VideoLength) -> Iterator[dict[str, Any]]:
     lives = list(_within(track.lives, length.frames_count))
     limits = [*(life[0] - 1 for life in lives[1:]), length.frames_count]
     reached = 0
-    for life, limit in zip(lives, limits, strict=True):
+    for life, limit in zip(lives, limits, strict=False):  # where no life is left, a limit is
         frames, way = _way(track.box_at, life, reached + 1, limit)
         if not len(frames):
             continue
