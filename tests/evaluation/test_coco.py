@@ -113,13 +113,30 @@ def test_a_folder_without_any_of_the_images_is_refused(written, folder):
 
 @pytest.mark.parametrize(
     ("changes", "named"),
-    [({"images": None}, "images"), ({"categories": [{"id": "x", "name": ""}]}, "categories.0.id")],
+    [
+        ({"images": None}, "images"),
+        ({"categories": [{"id": "x", "name": ""}]}, "categories.0.id"),
+        ({"categories": [{"id": 1, "name": "Person"}]}, "there are: Person"),
+    ],
 )
 def test_a_file_of_another_format_is_refused_by_what_is_wrong_in_it(
     written, folder, changes, named
 ):
     with pytest.raises(InvalidRequest, match=named):
         read_coco(written(**changes), folder)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "named"),
+    [
+        ({"keypoints": [float("nan"), 5, 2] + [0] * 48}, "annotations.0.keypoints.0"),
+        ({"bbox": [0, 0, -5, 5]}, "annotations.0.bbox.2"),
+        ({"area": float("inf")}, "annotations.0.area"),
+    ],
+)
+def test_numbers_that_measure_nothing_are_refused(written, folder, annotation, named):
+    with pytest.raises(InvalidRequest, match=named):
+        read_coco(written(annotation), folder)
 
 
 def test_a_wrong_number_of_keypoints_is_refused(written, folder):

@@ -154,7 +154,10 @@ def test_images_are_looked_at_by_the_predictor_that_is_named(tmp_path):
 def test_without_weights_it_names_the_model_that_needs_none(tmp_path, monkeypatch):
     annotations = tmp_path / "annotations.json"
     image = {"id": 1, "file_name": "empty.png", "height": 8, "width": 8}
-    annotations.write_text(json.dumps({"images": [image], "annotations": [], "categories": []}))
+    person = {"id": 1, "name": "person"}
+    annotations.write_text(
+        json.dumps({"images": [image], "annotations": [], "categories": [person]})
+    )
     cv2.imwrite(str(tmp_path / "empty.png"), np.zeros((8, 8, 3), np.uint8))
     monkeypatch.setenv("MODEL_DIR", str(tmp_path / "models"))
     monkeypatch.setenv("ALLOW_DOWNLOADS", "false")

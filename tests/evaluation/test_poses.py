@@ -145,3 +145,12 @@ def test_a_keypoint_within_reach_is_right_and_beyond_it_wrong(make, name, reach)
 
     assert pck(reach - 0.01) == pytest.approx(1)
     assert pck(reach + 0.01) == pytest.approx(1 - 1 / len(PARTS[part]))
+
+
+def test_the_only_keypoint_of_a_hand_has_the_reach_of_the_body(make):
+    places = np.full((1, 133, 2), 50.0)
+    people = make.people(places, only(keypoints.LEFT_HAND.start), boxes_xyxy=[[0, 0, 100, 200]])
+    scenes = [
+        make.scene(people, make.poses(places + moved), owners=np.array([0])) for moved in (7, 8)
+    ]
+    assert [score_poses([scene])["left_hand"].pck for scene in scenes] == [1, 0]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from prelabel import keypoints
-from prelabel.errors import InvalidRequest
+from prelabel.errors import InvalidRequest, SettingsError
 from prelabel.evaluation.projects import compare
 from prelabel.evaluation.report import evaluate
 from prelabel.export.pictures import Schema
@@ -132,6 +132,25 @@ def test_the_newest_prediction_counts_or_that_of_a_model_version(pose_result):
     assert [len(compared.scenes[0].poses) for compared in (newest, chosen)] == [1, 0]
 
 
+def test_boxes_are_cut_to_the_image_as_an_export_has_them():
+    (turned,) = hat_result(200, 100, 300, 200)
+    turned["value"]["rotation"] = 45  # reaches over the right and the lower edge
+
+    (scene,) = compare([task([annotation([turned])], [prediction([turned])])], SCHEMA).scenes
+
+    for (box,) in (scene.boxes.boxes_xyxy, scene.detections.boxes_xyxy):
+        assert (box[2:] <= (300, 200)).all()
+        assert box[1] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "there"), [([], "none"), ([prediction([], "v2"), prediction([])], "v1, v2")]
+)
+def test_a_model_version_that_no_prediction_has_is_refused_with_those_that_are(predictions, there):
+    with pytest.raises(SettingsError, match=rf"'v3': .*\(there are: {there}\)"):
+        compare([task([annotation([])], predictions), task([], [])], SCHEMA, "v3")
+
+
 def test_ground_truth_goes_before_a_newer_annotation_and_skipped_ones_do_not_count(pose_result):
     truth = annotation(pose_result(), ground_truth=True)
     newer = annotation([], updated_at="2026-02-01T00:00:00Z")
@@ -161,6 +180,14 @@ def test_what_cannot_be_compared_is_counted_by_its_reason(pose_result):
         "images of two sizes in annotation and prediction": 1,
         "tasks without image": 1,
     }
+
+
+def test_tasks_of_videos_have_no_image_to_compare():
+    videos = Schema(parse('<View><Video name="v" value="$image"/></View>'))
+
+    compared = compare([task([annotation([])], [prediction([])])], videos)
+
+    assert compared.left_out == {"tasks without image": 1}
 
 
 def test_an_export_that_only_names_its_predictions_is_refused():

@@ -1,5 +1,6 @@
 import json
 
+import numpy as np
 import pytest
 from pycocotools.coco import COCO
 
@@ -132,10 +133,49 @@ def test_a_box_is_cut_to_its_image(tmp_path, draw):
     assert 0 <= y <= y + height <= 100
 
 
+@pytest.mark.parametrize("points", [{0: (0, 0)}, {0: (640, 480)}, {0: (5, 9), 1: (25, 9)}])
+def test_the_box_around_few_keypoints_has_an_area_in_the_image(tmp_path, draw, points):
+    project = draw.pose_project()
+    hand = {100 + index: place for index, place in points.items()}
+    project.add(project.drawn(draw.people(points | hand), with_box=False))
+    export(project.tasks, project.config, Format.COCO_WHOLEBODY, tmp_path / "coco")
+    [person] = dataset(tmp_path / "coco")["annotations"]
+    for x, y, width, height in (person["bbox"], person["lefthand_box"]):
+        assert min(width, height) == 1
+        assert 0 <= x <= x + width <= 640
+        assert 0 <= y <= y + height <= 480
+    assert person["area"] == person["bbox"][2]
+
+    export(project.tasks, project.config, Format.YOLO_POSE, tmp_path / "yolo")
+    [row] = np.loadtxt(tmp_path / "yolo" / "labels" / "00000001-photo.txt", ndmin=2)
+    assert row[4] == pytest.approx(1 / 480, abs=1e-6)
+
+
+def test_a_dataset_is_ascii_since_its_readers_take_the_encoding_of_their_system(tmp_path, draw):
+    project = draw.box_project()
+    regions = project.drawn(draw.boxes(("body_distortion", None, (10, 20, 30, 60))))
+    regions[0]["value"]["rectanglelabels"] = ["\ud800"]  # which UTF-8 does not have
+    project.add(regions, uri="s3://bucket/Größe.jpg")
+    export(project.tasks, project.config, Format.COCO_BOXES, tmp_path)
+    written = json.loads((tmp_path / "annotations.json").read_text("ascii"))
+    assert written["images"][0]["file_name"] == "Größe.jpg"
+    assert written["categories"][-1]["name"] == "\ud800"
+
+
 def test_poses_of_a_project_without_keypoints_are_refused(tmp_path, draw):
     with pytest.raises(SettingsError, match="--format coco-boxes"):
         export([], draw.box_project().config, Format.COCO_KEYPOINTS, tmp_path / "new")
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_a_project_of_which_no_format_holds_anything_is_not_sent_to_another(tmp_path, draw, form):
+    project = draw.project(
+        '<View><Video name="v" value="$v"/><VideoRectangle name="b" toName="v"/></View>'
+    )
+    with pytest.raises(SettingsError, match="neither RectangleLabels nor") as refused:
+        export([], project.config, form, tmp_path)
+    assert "--format" not in str(refused.value)
 
 
 def test_hands_alone_are_refused_as_keypoints_of_the_body(tmp_path, draw):

@@ -159,6 +159,19 @@ def test_regions_of_labels_that_the_config_lost_are_told(draw):
     )
 
 
+def test_keypoints_that_are_none_of_a_persons_are_told(draw):
+    labels = '<Label value="nose"/><Label value="neck"/>'
+    project = draw.project(PAGES.replace('<Label value="nose"/>', labels))
+    regions = project.drawn(draw.people({0: (1, 9)}))
+    value = regions[0]["value"]
+    broken = {**regions[0], "value": {**value, "keypointlabels": [["neck"]]}}
+    others = [{**regions[0], "value": {**value, "keypointlabels": ["neck"]}}, broken]
+    project.add(regions + others)
+    [picture], told = read(project)
+    assert (picture.people.keypoint_scores > 0).sum() == 1
+    assert "keypoints that are none of the 133: 'neck'" in [one.reason for one in told]
+
+
 @pytest.mark.parametrize(
     "label", ['value="Mensch" predicted_values="person"', 'value="Mensch" alias="Person"']
 )

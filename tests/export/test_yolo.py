@@ -6,8 +6,10 @@ from prelabel import keypoints
 from prelabel.errors import SettingsError
 from prelabel.export.dataset import export
 from prelabel.export.formats import Format
+from prelabel.export.images import Images
 from prelabel.export.pictures import Schema
 from prelabel.export.yolo import data_yaml, keypoints_of
+from prelabel.media.limits import Limits
 
 
 def described(schema):
@@ -85,3 +87,23 @@ def test_labels_of_an_earlier_export_are_not_mixed_with_new_ones(tmp_path, draw,
     export(project.tasks, project.config, Format.YOLO_POSE, tmp_path)
     with pytest.raises(SettingsError, match="holds labels already"):
         export(project.tasks, project.config, Format.YOLO_POSE, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("uri", "name"),
+    [
+        ("https://example.com/id/200", "id/200"),
+        ("https://example.com/show.php", "show"),
+        ("s3://bucket/v1.2", "v1"),
+        ("s3://bucket/trail. ", "trail"),
+    ],
+)
+def test_images_have_the_suffix_of_an_image_without_which_they_are_passed_over(
+    tmp_path, draw, uri, name
+):
+    project = draw.pose_project()
+    project.add(project.drawn(draw.people({0: (1, 1)})), uri=uri)
+    images = Images(lambda reference: b"an image", Limits())
+    export(project.tasks, project.config, Format.YOLO_POSE, tmp_path, images)
+    assert (tmp_path / "images" / f"{name}.jpg").is_file()
+    assert (tmp_path / "labels" / f"{name}.txt").is_file()

@@ -49,6 +49,25 @@ def test_every_standard_name_is_its_own_keypoint():
         ("LBigToe", "left_big_toe"),
         ("leftThumb1", "left_thumb1"),
         ("LEFT_EYE", "left_eye"),
+        ("lwrist", "left_wrist"),
+        ("Rhip", "right_hip"),
+        ("LEFT_WRIST", "left_wrist"),
+        ("left_bigtoe", "left_big_toe"),
+        ("R_Small_toe", "right_small_toe"),
+        ("right_little_toe", "right_small_toe"),
+        ("left_thumb_cmc", "left_thumb1"),
+        ("left_thumb_mcp", "left_thumb2"),
+        ("LEFT_THUMB_IP", "left_thumb3"),
+        ("left_thumb_tip", "left_thumb4"),
+        ("LEFT_INDEX_FINGER_MCP", "left_forefinger1"),
+        ("right_hand_pinky_dip", "right_pinky_finger3"),
+        ("left_index_fingertip", "left_forefinger4"),
+        ("left_hand_thumb_1", "left_thumb1"),
+        ("RightHandIndex4", "right_forefinger4"),
+        ("L_Wrist_Hand", "left_hand_root"),
+        ("right_hand_wrist", "right_hand_root"),
+        ("hand_l_3", "left_thumb3"),
+        ("KP_LEFT_SHOULDER", "left_shoulder"),
     ],
 )
 def test_other_spellings_are_understood(name, standard):
@@ -59,7 +78,9 @@ def test_other_spellings_are_understood(name, standard):
     "name",
     ["", "spot", "face", "hand_3", "left_hand", "left_hand_22", "left_index_9",
      "left_wrist_3", "nose_1", "body_distortion", "left_thumb_5", "cat_1", "MidHip", "Rear",
-     "leftover"],
+     "leftover", "Neck", "left_index", "left_thumb_pip", "left_index_ip", "index_mcp", "left_toe",
+     "LEFT_FOOT_INDEX", "left_eye_inner", "left_hand_index_mcp_fe", "left_thumb_0", "lear",
+     "lefthanded"],
 )  # fmt: skip
 def test_other_names_are_no_keypoints(name):
     assert indices(name) == {}
@@ -75,10 +96,52 @@ def test_points_counted_from_one_are_told_by_their_numbers():
     assert len(found) == 42 + 68
 
 
+def test_joints_of_fingers_counted_from_nought_are_told_by_their_numbers():
+    fingers = [f"{side}_thumb_{n}" for side in ("left", "right") for n in range(4)]
+    assert list(indices(*fingers)) == [92, 93, 94, 95, 113, 114, 115, 116]
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [f"face_{n}" for n in range(98)],
+        [f"face_{n}" for n in range(1, 73)],
+        [f"left_hand_{n}" for n in range(22)],
+        [f"left_thumb_{n}" for n in range(3)],
+        [f"left_index_{n}" for n in range(5)],
+    ],
+)
+def test_numbers_of_another_skeleton_are_no_keypoints(names):
+    assert indices(*names) == {}
+
+
+def numbered(names, **attributes):
+    return [
+        Label(name, None, {"model_index": str(n), **attributes}) for n, name in enumerate(names)
+    ]
+
+
+IN_GERMAN = [f"Punkt {chr(97 + n)}" for n in range(17)]
+
+
 def test_a_model_index_speaks_where_a_name_says_nothing_and_the_others_agree():
-    labels = [Label("nose", None, {"model_index": "0"}),
-              Label("linkes Auge", "le", {"model_index": "1"})]  # fmt: skip
-    assert keypoint_labels(labels) == {0: "nose", 1: "le"}
+    labels = numbered(["nose", "linkes Auge", *keypoints.BODY_NAMES[2:]])
+    assert keypoint_labels(labels)[1] == "linkes Auge"
+
+
+def test_the_model_indices_of_a_body_need_no_names_where_they_are_a_persons():
+    assert list(keypoint_labels(numbered(IN_GERMAN, predicted_values="person"))) == list(range(17))
+    assert keypoint_labels(numbered(IN_GERMAN)) == {}
+    assert keypoint_labels(numbered(IN_GERMAN, predicted_values="court")) == {}
+
+
+@pytest.mark.parametrize(
+    "names", [["nose", "eye", "tail"], [*keypoints.BODY_NAMES, "neck"], ["nose", "linkes Auge"]]
+)
+def test_a_model_index_is_not_believed_where_they_are_not_those_of_a_body(names):
+    """As in Label Studio's own example of an animal, or in COCO's body with a neck."""
+    understood = [name for name in names if name in keypoints.INDEX]
+    assert list(keypoint_labels(numbered(names)).values()) == understood
 
 
 def test_a_model_index_of_another_skeleton_is_not_believed():

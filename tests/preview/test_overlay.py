@@ -17,7 +17,7 @@ from prelabel.preview.overlay import (
     WHITE,
     draw,
 )
-from prelabel.preview.plates import Plate, put_plates
+from prelabel.preview.plates import FONTS, Plate, _load_font, put_plates
 
 GREY = np.full((480, 640, 3), 128, np.uint8)
 
@@ -144,6 +144,14 @@ def test_a_text_can_be_read_on_white_and_on_black(made):
         drawn = draw(picture, made.boxes((200, 200, 400, 400)), made.people())
         plate = drawn[180:198, 205:300].max(axis=2).astype(int)
         assert plate.max() - np.percentile(plate, 20) > 150
+
+
+def test_letters_beyond_ascii_are_drawn_where_the_system_has_a_font_of_them():
+    if _load_font(FONTS, 20).getname() == _load_font((), 20).getname():
+        pytest.skip("no font of many scripts is installed")
+    box = np.array([200, 200, 400, 400], np.float32)
+    one, other = (changed_by(Plate(letter, WHITE, box)) for letter in "Äж")
+    assert (one != other).any()
 
 
 def test_every_link_of_a_face_joins_points_of_the_face():

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -19,10 +20,11 @@ PERSON = "person"
 """The label of a person's box, and the category whose annotations are read."""
 
 Numbers = tuple[float, ...]
+Side = Annotated[float, Field(ge=0)]
 
 
 class _Record(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 class _Annotation(_Record):
@@ -30,7 +32,7 @@ class _Annotation(_Record):
 
     image_id: int | str
     category_id: int
-    bbox: tuple[float, float, float, float]  # x, y, width, height
+    bbox: tuple[float, float, Side, Side]  # x, y, width, height
     area: float | None = Field(default=None, ge=0)
     iscrowd: bool = False
     keypoints: Numbers = ()
@@ -95,7 +97,7 @@ def read_coco(annotations: Path, folder: Path) -> tuple[list[AnnotatedImage], in
         The images that the folder holds, in the file's order, and how many it does not hold.
 
     Raises:
-        InvalidRequest: The file is not of this format.
+        InvalidRequest: The file is not of this format, or has no category of persons.
         ImageUnreachable: The folder holds none of the images.
     """
     try:
@@ -107,6 +109,13 @@ def read_coco(annotations: Path, folder: Path) -> tuple[list[AnnotatedImage], in
             f"{annotations}, {place or 'file'}", first["msg"], "Give annotations as COCO has them."
         ) from error
     persons = {category.id for category in file.categories if category.name == PERSON}
+    if not persons:
+        others = ", ".join(category.name for category in file.categories) or "none"
+        raise InvalidRequest(
+            f"{annotations}, categories",
+            f"none is named {PERSON!r} (there are: {others})",
+            f"Name the category of the people {PERSON!r}.",
+        )
     of_image: dict[int | str, list[_Annotation]] = {record.id: [] for record in file.images}
     for annotation in file.annotations:
         if annotation.category_id in persons and annotation.image_id in of_image:

@@ -32,7 +32,7 @@ class Reach:
     Attributes:
         share: The distance as a share of the longer side of a box.
         of_person: Whether that is the person's box, or the one around the part's own annotated
-            keypoints.
+            keypoints. A part of one keypoint has none, and the reach of the body.
     """
 
     share: float
@@ -173,9 +173,10 @@ def _reaches(people: AnnotatedPeople, person: int) -> Float64Array:
     """How far each keypoint (K,) of a person may lie from its annotated place, in pixels."""
     box = people.boxes_xyxy[person]
     reaches = np.zeros(people.annotated.shape[1])
-    for part, reach in REACH.items():
+    for part, own_reach in REACH.items():
         points = list(PARTS[part])
         own = people.keypoints_xy[person, points][people.annotated[person, points]]
-        sides = box[2:] - box[:2] if reach.of_person or not len(own) else np.ptp(own, axis=0)
+        reach = own_reach if len(own) > 1 else REACH["body"]
+        sides = box[2:] - box[:2] if reach.of_person else np.ptp(own, axis=0)
         reaches[points] = reach.share * sides.max()
     return reaches

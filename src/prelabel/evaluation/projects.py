@@ -1,14 +1,14 @@
 """Label Studio tasks: their stored predictions beside what people annotated."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import numpy as np
 
-from prelabel.errors import ImageMissing, InvalidRequest
+from prelabel.errors import ImageMissing, InvalidRequest, SettingsError
 from prelabel.evaluation.coco import PERSON
 from prelabel.evaluation.scenes import AnnotatedBoxes, AnnotatedPeople, Scene
 from prelabel.export.pictures import Schema
@@ -47,10 +47,14 @@ def compare(tasks: Iterable[Json], schema: Schema, model_version: str | None = N
 
     Raises:
         InvalidRequest: The tasks name their predictions without holding them.
+        SettingsError: None of their predictions is of the model version.
     """
     compared = Compared()
+    held: set[str] = set()
     for task in tasks:
-        annotation, prediction = accepted(task), _newest(task, model_version)
+        annotation, predictions = accepted(task), _predictions(task)
+        held.update(str(row.get("model_version")) for row in predictions)
+        prediction = _newest(predictions, model_version)
         if annotation is None or prediction is None:
             missing = "annotation" if annotation is None else "prediction"
             compared.left_out[f"tasks without {missing}"] += 1
@@ -58,6 +62,8 @@ def compare(tasks: Iterable[Json], schema: Schema, model_version: str | None = N
         try:
             images = schema.images_of(task)
         except ImageMissing:
+            images = []
+        if not images:
             compared.left_out["tasks without image"] += 1
             continue
         compared.model_versions[str(prediction.get("model_version"))] += 1
@@ -69,21 +75,31 @@ def compare(tasks: Iterable[Json], schema: Schema, model_version: str | None = N
                 continue
             several = f", {tag.name} {page or 0}" if schema.several_images else ""
             compared.scenes.append(_scene(f"task {task['id']}{several}", drawn, predicted, schema))
+    if model_version is not None and model_version not in held:
+        raise SettingsError(
+            f"model version {model_version!r}",
+            f"no task has a prediction of it (there are: {', '.join(sorted(held)) or 'none'})",
+            "Name one that is there, or leave --model-version out for each task's newest.",
+        )
     return compared
 
 
-def _newest(task: Json, model_version: str | None) -> Json | None:
-    predictions = task.get("predictions") or ()
+def _predictions(task: Json) -> Sequence[Json]:
+    predictions: Sequence[Json] = task.get("predictions") or ()
     if any(not isinstance(prediction, Mapping) for prediction in predictions):
         raise InvalidRequest(
             f"task {task.get('id')}",
             "this export names its predictions without holding them",
             "Give --project instead, or export a snapshot that holds predictions in full.",
         )
+    return predictions
+
+
+def _newest(predictions: Sequence[Json], model_version: str | None) -> Json | None:
     fitting = [
         prediction
         for prediction in predictions
-        if model_version in (None, prediction.get("model_version"))
+        if model_version in (None, str(prediction.get("model_version")))
     ]
     return max(fitting, key=_made_at, default=None)
 

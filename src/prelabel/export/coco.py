@@ -11,7 +11,7 @@ import numpy as np
 
 from prelabel import keypoints
 from prelabel.export.pictures import Picture, Schema, everyone
-from prelabel.geometry import clip_boxes
+from prelabel.geometry import boxes_with_area
 from prelabel.types import Float32Array, Poses
 
 Json = dict[str, Any]
@@ -73,11 +73,12 @@ def _people(pictures: Sequence[Picture], schema: Schema, *, whole_body: bool) ->
                 "num_keypoints": int((people.keypoint_scores[row, keypoints.BODY] > 0).sum()),
                 "keypoints": _triplets(people, row, keypoints.BODY),
             }
-            annotations.append({**person, **_parts(people, row)} if whole_body else person)
+            parts = _parts(people, row, picture.image_hw) if whole_body else {}
+            annotations.append({**person, **parts})
     return _dataset(pictures, annotations, [_person_category()])
 
 
-def _parts(people: Poses, row: int) -> Json:
+def _parts(people: Poses, row: int, image_hw: tuple[int, int]) -> Json:
     """The fields that COCO-WholeBody adds; a part of which nothing is drawn is not valid."""
     fields: Json = {}
     for name, indices in _PARTS.items():
@@ -85,8 +86,11 @@ def _parts(people: Poses, row: int) -> Json:
         fields[f"{name}_kpts"] = _triplets(people, row, indices)
         fields[f"{name}_valid"] = len(drawn) > 0
         if name != "foot":  # the format has no box for feet
-            corners = drawn if len(drawn) else np.zeros((1, 2), np.float32)
-            fields[f"{name}_box"] = _xywh(np.concatenate([corners.min(0), corners.max(0)]))
+            box = np.zeros(4, np.float32)
+            if len(drawn):
+                around = np.concatenate([drawn.min(0), drawn.max(0)])
+                (box,) = boxes_with_area(around[None], image_hw)
+            fields[f"{name}_box"] = _xywh(box)
     return fields
 
 
@@ -104,7 +108,7 @@ def _triplets(people: Poses, row: int, indices: Sequence[int]) -> list[float]:
 
 def _box(box_xyxy: Float32Array, picture: Picture, category: int) -> Json:
     """The fields that each annotation has; its area is the box's, as nobody draws outlines."""
-    x, y, width, height = _xywh(clip_boxes(box_xyxy[None], picture.image_hw)[0])
+    x, y, width, height = _xywh(box_xyxy)
     return {
         "image_id": picture.id,
         "category_id": category,

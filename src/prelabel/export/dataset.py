@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -64,10 +64,12 @@ def export(
     pictures, skipped = pictures_of(tasks, schema, images.size if images else unmeasured)
     try:
         if form is Format.YOLO_POSE:
+            pictures = [replace(one, file_name=yolo.image_name(one)) for one in pictures]
             _write_yolo(pictures, schema, folder)
         else:
             folder.mkdir(parents=True, exist_ok=True)
-            written = json.dumps(_COCO[form](pictures, schema), ensure_ascii=False)
+            # ASCII: pycocotools reads it in the encoding of the system.
+            written = json.dumps(_COCO[form](pictures, schema))
             (folder / "annotations.json").write_text(written, encoding="utf-8")
         if images:
             skipped += images.copy(pictures, folder / "images")
@@ -86,6 +88,12 @@ _COCO: dict[Format, Callable[[Sequence[Picture], Schema], coco.Json]] = {
 
 
 def _check(schema: Schema, form: Format, folder: Path) -> None:
+    if not schema.box_labels and not schema.keypoints:
+        raise SettingsError(
+            "label config",
+            "it has neither RectangleLabels nor KeyPointLabels that name whole-body keypoints",
+            'Say by predicted_values="nose" what a label means, or let Label Studio itself export.',
+        )
     if form is Format.COCO_BOXES and not schema.box_labels:
         raise SettingsError(
             "label config",

@@ -1,7 +1,7 @@
 """The annotated images of a project, in pixels, each with what people drew on it."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,12 @@ import numpy as np
 from prelabel.errors import ImageMissing, TaskError
 from prelabel.export.names import Names
 from prelabel.export.source import accepted
+from prelabel.geometry import boxes_with_area, clip_boxes
 from prelabel.labelstudio.config import ImageTag, LabelConfig
-from prelabel.labelstudio.keypoint_labels import keypoint_labels, person_labels
+from prelabel.labelstudio.keypoint_labels import person_labels
 from prelabel.labelstudio.regions.check import names_gone
 from prelabel.labelstudio.regions.families import with_parents
-from prelabel.labelstudio.regions.read import Drawn, read, whole_regions
+from prelabel.labelstudio.regions.read import Drawn, keypoint_indices, read, whole_regions
 from prelabel.types import Detections, Poses
 
 Measure = Callable[[str, int], tuple[int, int]]
@@ -39,8 +40,9 @@ class Picture:
         uri: Its address in the task's data.
         file_name: A relative path of its own, made of the address.
         image_hw: Height and width in pixels.
-        boxes: Rectangles that are not persons with keypoints.
-        people: Whole-body poses; a keypoint that is not drawn has score 0.
+        boxes: Rectangles that are not persons with keypoints, cut to the image.
+        people: Whole-body poses; a keypoint that is not drawn has score 0. Their boxes are cut to
+            the image and at least a pixel wide and high, also around a single keypoint.
     """
 
     id: int
@@ -81,21 +83,21 @@ class Schema:
 
     def __init__(self, config: LabelConfig) -> None:
         self.config = config
-        points = [
-            index
-            for control in config.controls
-            if control.tag == "KeyPointLabels"
-            for index in keypoint_labels(control.labels)
-        ]
+        known = keypoint_indices(config)
         rectangles = [
             label
             for control in config.controls
             if control.tag == "RectangleLabels"
             for label in control.labels
         ]
-        self.keypoints = tuple(sorted(set(points)))
+        self.keypoints = tuple(sorted({i for named in known.values() for i in named.values()}))
         self.box_labels = tuple(dict.fromkeys(label.stored for label in rectangles))
-        self.person_labels = person_labels(config) if points else ()
+        self.person_labels = person_labels(config) if self.keypoints else ()
+        self._others = {
+            control.name: control.stored_labels.difference(known[control.name])
+            for control in config.controls
+            if self.keypoints and control.name in known
+        }
         self.several_images = len(config.images) > 1 or any(tag.is_list for tag in config.images)
 
     def images_of(self, task: Mapping[str, Any]) -> list[tuple[ImageTag, int | None, str]]:
@@ -111,11 +113,22 @@ class Schema:
         ]
 
     def drawn(self, holder: Mapping[str, Any], tag: ImageTag, page: int | None) -> Drawn:
-        """What an annotation or a prediction holds on one image."""
+        """What an annotation or a prediction holds on one image, boxes cut to that."""
         result = holder.get("result") or ()
         own = [region for region in result if region.get("to_name") == tag.name]
         whole = with_parents(whole_regions(own, page), self.config)
-        return read(whole, self.config, page)
+        return _cut(read(whole, self.config, page))
+
+    def keypoints_of_nobody(self, holder: Mapping[str, Any]) -> set[str]:
+        """The stored labels of drawn keypoints that are none of a person's."""
+        found: set[str] = set()
+        for region in whole_regions(holder.get("result") or (), None):
+            labels = region["value"].get("keypointlabels")
+            if isinstance(labels, list):
+                found |= self._others.get(str(region.get("from_name")), set()).intersection(
+                    map(str, labels)
+                )
+        return found
 
 
 def pictures_of(
@@ -144,6 +157,9 @@ def pictures_of(
             named = ", ".join(sorted(gone))
             why = f"regions that name {named}, which the label config does not have"
             skipped.append(Skipped(task["id"], why))
+        if others := schema.keypoints_of_nobody(annotation):
+            named = ", ".join(map(repr, sorted(others)))
+            skipped.append(Skipped(task["id"], f"keypoints that are none of the 133: {named}"))
         pictures += [one for one in found if isinstance(one, Picture)]
         skipped += [one for one in found if isinstance(one, Skipped)]
     return pictures, skipped
@@ -198,8 +214,22 @@ def _pictures_of_task(
             file_name=names.name(uri, owner),
             image_hw=image_hw,
             boxes=drawn.boxes,
-            people=drawn.people,
+            people=replace(
+                drawn.people, boxes_xyxy=boxes_with_area(drawn.people.boxes_xyxy, image_hw)
+            ),
         )
+
+
+def _cut(drawn: Drawn) -> Drawn:
+    boxes, people = (
+        clip_boxes(found.boxes_xyxy, drawn.image_hw) for found in (drawn.boxes, drawn.people)
+    )
+    inside = np.flatnonzero((boxes[:, 2:] > boxes[:, :2]).all(1))
+    return replace(
+        drawn,
+        boxes=replace(drawn.boxes.take(inside), boxes_xyxy=boxes[inside]),
+        people=replace(drawn.people, boxes_xyxy=people),
+    )
 
 
 def _known_size(

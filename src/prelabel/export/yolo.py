@@ -12,8 +12,11 @@ import numpy as np
 
 from prelabel import keypoints
 from prelabel.export.pictures import Picture, Schema, everyone
-from prelabel.geometry import clip_boxes
 
+_SUFFIXES = frozenset({
+    ".avif", ".bmp", ".dng", ".heic", ".heif", ".jp2", ".jpeg",
+    ".jpg", ".mpo", ".png", ".tif", ".tiff", ".webp",
+})  # fmt: skip
 _PERSON = 0
 _DRAWN = 2
 
@@ -33,6 +36,15 @@ def keypoints_of(schema: Schema) -> tuple[int, ...]:
     return tuple(
         index for name, group in keypoints.GROUPS.items() if name in groups for index in group
     )
+
+
+def image_name(picture: Picture) -> str:
+    """A picture's `file_name` with the suffix of an image, without which it is passed over.
+
+    What kind of image it is, is read from the file, whatever the suffix says.
+    """
+    path = PurePosixPath(picture.file_name)
+    return str(path if path.suffix.lower() in _SUFFIXES else path.with_suffix(".jpg"))
 
 
 def label_path(picture: Picture) -> PurePosixPath:
@@ -59,7 +71,7 @@ def label_text(picture: Picture, schema: Schema) -> str:
     side = np.array([width, height], np.float32)
     indices = list(keypoints_of(schema))
     people = everyone(picture, schema)
-    boxes = clip_boxes(people.boxes_xyxy, picture.image_hw).reshape(-1, 2, 2) / side
+    boxes = people.boxes_xyxy.reshape(-1, 2, 2) / side
     lines = []
     for row, (low, high) in enumerate(boxes):
         numbers = [*((low + high) / 2), *(high - low)]

@@ -78,7 +78,7 @@ def preview_plan(find: Find, label_config: str | None, predictors: Predictors) -
             controls=tuple(control for plan in plans for control in plan.config.controls),
         ),
         steps=steps,
-        warnings=tuple(warning for plan in plans for warning in plan.warnings),
+        notes=tuple(note for plan in plans for note in plan.notes),
         wishes=tuple(step.wish for step in steps if step.wish),
     )
 

@@ -1,7 +1,9 @@
 """Texts on dark plates beside the boxes that they name, none over another where there is room."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +20,16 @@ MIN_TEXT_PX = 12
 PLATE, TEXT = (22, 22, 22), (250, 250, 250)
 PLATE_INK = 0.82
 """Opacity of a plate."""
+
+FONTS = (
+    "NotoSansCJK-Regular.ttc",
+    "Arial Unicode.ttf",
+    "msyh.ttc",
+    "DejaVuSans.ttf",
+    "segoeui.ttf",
+)
+"""Fonts of systems, those of many scripts first: the one that comes with Pillow has ASCII."""
+_IN_EVERY_FONT = "·"
 
 _Corner: TypeAlias = tuple[int, int]
 
@@ -43,20 +55,34 @@ def put_plates(pixels_rgb: UInt8Array, plates: Sequence[Plate]) -> None:
     A plate stands above its box, or where there is no room below it, or inside; one that is wider
     than the picture is cut off.
     """
-    from PIL import ImageFont  # noqa: PLC0415 - heavy
-
     height, width = pixels_rgb.shape[:2]
     size = max(round(TEXT_OF_PICTURE * (height * width) ** 0.5), MIN_TEXT_PX)
-    font = ImageFont.load_default(size)
     taken = np.zeros((height, width), bool)
     for plate in plates:
-        picture = _picture(plate, font, size)[:height, :width]
+        picture = _picture(plate, _font(plate.text, size), size)[:height, :width]
         x, y = _free_corner(plate, (picture.shape[0], picture.shape[1]), taken)
         there = slice(y, y + picture.shape[0]), slice(x, x + picture.shape[1])
         mixed = PLATE_INK * picture + (1 - PLATE_INK) * pixels_rgb[there]
         solid = (picture != PLATE).any(axis=2, keepdims=True)  # letters are not seen through
         pixels_rgb[there] = np.where(solid, picture, mixed).astype(np.uint8)
         taken[there] = True
+
+
+def _font(text: str, size: int) -> Any:
+    """A font that has the letters of a text, where this system has one."""
+    is_plain = text.replace(_IN_EVERY_FONT, "").isascii()
+    return _load_font(() if is_plain else FONTS, size)
+
+
+@cache
+def _load_font(names: tuple[str, ...], size: int) -> Any:
+    """The first of these fonts that is installed, else Pillow's own."""
+    from PIL import ImageFont  # noqa: PLC0415 - heavy
+
+    for name in names:
+        with suppress(OSError):
+            return ImageFont.truetype(name, size)
+    return ImageFont.load_default(size)
 
 
 def _picture(plate: Plate, font: Any, size: int) -> UInt8Array:
