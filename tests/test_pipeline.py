@@ -251,6 +251,21 @@ def test_whether_neighbours_are_wanted_is_asked_after_loading(fetchers):
     assert predictor.seen["clip_1.png"] == (None, "clip_2.png")
 
 
+def test_a_prediction_bears_the_name_of_who_made_it_though_another_takes_over_meanwhile(fetchers):
+    class Succeeded(Seeing):
+        def predict(self, images, ask):
+            made_by = Detections.none(self.name)
+            self.name = "successor"
+            made.append((made_by.source, [image.name for image in images]))
+            return [made_by for _ in images]
+
+    made = []
+    outcomes = run([task(1, "a.png")], Succeeded(), fetchers)
+
+    assert outcomes[0].model_version.partition("@")[0] == "successor"
+    assert made[-1] == ("successor", ["a.png"])
+
+
 def test_labels_of_two_images_are_each_looked_for(fetchers):
     config = (
         '<View><Image name="one" value="$one"/><Image name="two" value="$two"/>'
@@ -282,18 +297,45 @@ def test_pages_of_a_list_are_all_looked_at_and_numbered(fetchers):
     assert [region["item_index"] for region in outcome.result] == [0, 1]
 
 
-def test_only_the_page_that_was_drawn_on_is_looked_at(fetchers):
+def test_only_the_page_that_was_drawn_on_is_fetched_and_looked_at(fetchers):
     config = CONFIG.replace('value="$image"', 'valueList="$image"')
     rectangle = {"x": 0, "y": 0, "width": 50, "height": 50, "rotation": 0}
     drawn = {"type": "rectanglelabels", "to_name": "image", "item_index": 1, "value": rectangle}
     predictor = Seeing()
     plan = make_plan(config, Predictors(predictor, predictor))
     asked = plan.interactive([drawn | {"original_width": 8, "original_height": 8}])
-    tasks = [Task(id=1, data={"image": ["a.png", "b.png"]})]
+    tasks = [Task(id=1, data={"image": ["missing", "b.png"]})]
     studio = Studio(Images(), fetchers, lambda _: (), ahead=3)
     ((_, outcome),) = predict_tasks(tasks, asked, studio, Access(), Deadline.after(5))
     assert isinstance(outcome, Prediction)
     assert list(predictor.seen) == ["b.png"]
+
+
+def test_a_smart_tool_that_marks_no_place_has_nothing_looked_at_and_says_why(fetchers):
+    predictor = Seeing()
+    plan = make_plan(CONFIG, Predictors(predictor, predictor))
+    asked = plan.interactive([{"type": "brushlabels", "value": {"rle": [1]}}])
+    studio = Studio(Images(), fetchers, lambda _: (), ahead=3)
+    ((_, outcome),) = predict_tasks([task(1, "a.png")], asked, studio, Access(), Deadline.after(5))
+    assert str(outcome).startswith("task 1: what was drawn with the smart tool marks no place")
+    assert predictor.seen == {}
+
+
+def test_a_smart_rectangle_in_which_no_keypoint_is_found_holds_no_person(fetchers):
+    boxes = np.array([[0, 0, 4, 4], [4, 4, 8, 8]], np.float32)
+    scores = np.zeros((2, 133), np.float32)
+    scores[1, 0] = 0.4
+    found = Poses(boxes, np.ones(2, np.float32), np.full((2, 133, 2), 6, np.float32), scores, "s")
+    config = CONFIG.replace("</View>", '<KeyPointLabels name="points" toName="image">')
+    config = config.replace("cat", "person") + '<Label value="nose"/></KeyPointLabels></View>'
+    value = {"x": 0, "y": 0, "width": 100, "height": 100}
+    drawn = {"type": "rectanglelabels", "to_name": "image", "value": value}
+    plan = make_plan(config, Predictors(Seeing(), Seeing(found)))
+    asked = plan.interactive([drawn | {"original_width": 8, "original_height": 8}])
+    studio = Studio(Images(), fetchers, lambda _: (), ahead=3)
+    ((_, outcome),) = predict_tasks([task(1, "a.png")], asked, studio, Access(), Deadline.after(5))
+    assert isinstance(outcome, Prediction)
+    assert [region["from_name"] for region in outcome.result] == ["label", "points"]
 
 
 def test_a_label_that_the_config_does_not_have_never_leaves(fetchers):

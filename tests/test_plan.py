@@ -72,6 +72,20 @@ def test_a_predictor_that_knows_none_of_the_labels_is_warned_of(label, knows):
     assert plan(inside).warnings == ()
 
 
+def test_the_warnings_are_of_what_answers_now():
+    class Recovers(Named):
+        sees = False
+
+        def why_blind(self, ask):
+            return "" if self.sees else "sees nothing"
+
+    predictor = Recovers()
+    made = plan(boxes("cat", name="b"), predictor)
+    assert made.warnings[0].startswith("b: sees nothing; ")
+    predictor.sees = True
+    assert made.warnings == ()
+
+
 def test_the_shipped_config_is_filled_with_boxes_and_parts_under_the_plain_name():
     shipped = make_plan(boxes_config(), predictors(Named("grounding-dino-tiny")))
     (step,) = shipped.steps
@@ -273,6 +287,39 @@ def test_a_smart_rectangle_is_answered_on_its_own_image_and_page():
     assert [step.page for step in made.interactive([]).steps] == [None, None]
 
 
+POINT = {"x": 50, "y": 50, "width": 1, "keypointlabels": ["nose"]}
+BRUSH = {"format": "rle", "rle": [0, 1], "brushlabels": ["person"]}
+
+
+@pytest.mark.parametrize(
+    "results",
+    [
+        [drawn("person", type="keypointlabels", value=POINT, is_positive=False)],
+        [drawn("person", type="brushlabels", value=BRUSH)],
+        [drawn("person", original_width=None)],
+        [drawn("person", to_name="other")],
+        [drawn("car")],
+        [None],
+    ],
+)
+def test_where_nothing_says_where_to_look_nothing_looks(results):
+    made = plan(boxes("person", name="person") + points("nose"))
+    asked = made.interactive(results)
+    assert (asked.steps, asked.elsewhere) == ((), True)
+    typed = {"type": "textarea", "value": {"text": ["a hand"]}}
+    assert made.interactive([typed]).steps == made.steps
+
+
+def test_what_a_repeater_repeats_is_not_filled_and_that_is_told():
+    inside = '<Image name="page_{{i}}" value="$pages"/>'
+    inside += boxes("cat").replace('"label"', '"of_{{i}}"').replace('"image"', '"page_{{i}}"')
+    made = plan(f'<Repeater on="$pages">{inside}</Repeater>')
+    assert made.steps == ()
+    assert any("<Image valueList> shows the same pages" in one for one in made.warnings)
+    (step,) = plan(boxes("cat") + f'<Repeater on="$pages">{inside}</Repeater>').steps
+    assert step.image.name == "image"
+
+
 def test_a_threshold_for_points_is_honoured():
     (step,) = plan(points("nose", more='model_point_threshold="0.7"')).steps
     assert step.ask.min_score == 0.7
@@ -334,6 +381,14 @@ def test_whatever_a_project_says_it_gets_a_plan_with_a_version(config):
                                                inner, max_size=3)), max_size=3))  # fmt: skip
 def test_whatever_an_editor_sends_is_a_plan_too(results):
     plan(points("nose")).interactive(results)
+
+
+def test_numbered_labels_of_which_no_name_is_understood_are_told():
+    label = '<Label value="Kopf" {}/>'
+    points = f'<KeyPointLabels name="kp" toName="image">{label}</KeyPointLabels>'
+    assert plan(points.format("")).warnings == ()
+    (warning,) = plan(points.format('model_index="0"')).warnings
+    assert warning.startswith("kp: 'Kopf' names no keypoint of a person, so words")
 
 
 def test_labels_of_nobody_beside_those_of_a_person_are_told():

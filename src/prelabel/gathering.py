@@ -64,8 +64,11 @@ class Studio:
     room: ImageRoom | None = None
 
 
-Pages = dict[str, list[Image]]
-"""The images of one task, by the name of the image tag that shows them."""
+Pages = dict[str, list[tuple[int | None, Image]]]
+"""The images of one task with their page, by the name of the image tag that shows them.
+
+The page is None where the tag shows one image.
+"""
 
 
 class Gatherer:
@@ -101,7 +104,7 @@ class Gatherer:
             self._studio.room.hurry(self._line)
 
     def pages(self, index: int, task: Task) -> Pages:
-        """All images of a task.
+        """The images of a task at which anything looks.
 
         Args:
             index: Its place in `known`, where that is not empty.
@@ -115,17 +118,23 @@ class Gatherer:
         found: Pages = {}
         for tag in dict.fromkeys(step.image for step in self._plan.steps):
             uris = tag.uris(task.data)
-            found[tag.name] = [self._load(task, uri) for uri in uris]
-            if self._beside is not None and not tag.is_list:
-                (image,) = found[tag.name]
-                before, after = self._beside.frames(index, task, tag)
+            if tag.is_list:
+                asked = {step.page for step in self._plan.steps if step.image == tag}
                 found[tag.name] = [
-                    replace(
-                        image,
-                        before=self._load_if_possible(before, tag),
-                        after=self._load_if_possible(after, tag),
-                    )
+                    (page, self._load(task, uri))
+                    for page, uri in enumerate(uris)
+                    if asked & {None, page}
                 ]
+                continue
+            image = self._load(task, uris[0])
+            if self._beside is not None:
+                before, after = self._beside.frames(index, task, tag)
+                image = replace(
+                    image,
+                    before=self._load_if_possible(before, tag),
+                    after=self._load_if_possible(after, tag),
+                )
+            found[tag.name] = [(None, image)]
         return found
 
     def _load(self, task: Task, uri: str) -> Image:

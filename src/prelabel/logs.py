@@ -51,6 +51,8 @@ def configure(level: str, style: Literal["console", "json"]) -> None:
     logging.basicConfig(
         level=max(logging.WARNING, logging.getLevelNamesMapping()[level]), handlers=[handler]
     )
+    # Pillow warns of odd files, which would be lines of no form among the events.
+    logging.captureWarnings(True)
     # A retry is no news: what failed in the end is said once, with its reason.
     stamina.instrumentation.set_on_retry_hooks([])
     # Its messages name every address that is fetched, with the signatures in their queries.

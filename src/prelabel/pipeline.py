@@ -153,18 +153,25 @@ def _predict_batch(
     """Each task's index and outcome; an error in one step of a task is the task's outcome."""
     found: list[list[_OnPage]] = [[] for _ in batch]
     errors: dict[int, PrelabelError] = {}
+    version = plan.model_version
     for step in plan.steps:
-        pages = [(row, page) for row, one in enumerate(batch) for page in _paged(one.pages, step)]
+        pages = [
+            (row, image, number)
+            for row, one in enumerate(batch)
+            for number, image in one.pages[step.image.name]
+            if step.page in (None, number)
+        ]
         with clock.busy("predict", len(pages)):
-            answer = _answer(step, [image for _, (image, _) in pages])
-        for (row, (image, number)), finding in zip(pages, answer, strict=True):
+            answer = _answer(step, [image for _, image, _ in pages])
+        for (row, image, number), finding in zip(pages, answer, strict=True):
             page = Page(image.height, image.width, number)
             seen = _with_learnt(finding, step, page, batch[row], plan)
             if isinstance(seen, PrelabelError):
                 errors.setdefault(row, seen)
             else:
                 found[row].append(_OnPage(step, page, seen))
-    version = plan.model_version
+    if plan.model_version != version:  # another predictor has taken over meanwhile
+        return _predict_batch(batch, plan, clock)
     with clock.busy("write", len(batch)):
         return [
             (one.index, errors.get(row) or _prediction(found[row], version, plan))
@@ -218,13 +225,6 @@ class _OnPage:
     finding: Detections | Poses
 
 
-def _paged(pages: Pages, step: Step) -> list[tuple[Image, int | None]]:
-    if not step.image.is_list:
-        return [(image, None) for image in pages[step.image.name]]
-    numbered = enumerate(pages[step.image.name])
-    return [(image, number) for number, image in numbered if step.page in (None, number)]
-
-
 def _prediction(found: Sequence[_OnPage], version: str, plan: Plan) -> Outcome:
     result: list[dict[str, Any]] = []
     scores: list[float] = []
@@ -276,16 +276,25 @@ def _wanted(finding: Detections | Poses, ask: Ask) -> Detections | Poses:
         at = ((boxes[:, :2] <= (x, y)) & (boxes[:, 2:] >= (x, y))).all(1)
         if at.any():  # of several that lie there, the smallest is what was meant
             kept[np.argmin(np.where(at, box_areas(boxes), np.inf))] = True
+    if ask.within_xyxy and isinstance(finding, Poses):
+        # Each box was taken for a person. That one is there is known by its keypoints alone.
+        kept &= (finding.keypoint_scores > 0).any(1)
     return finding.take(np.flatnonzero(kept))
 
 
 def _without_model(task: Task, plan: Plan) -> Outcome:
     """The outcome of a task at which no model looks: what was learnt of its video."""
+    if plan.elsewhere:
+        return TaskError(
+            str(task),
+            "what was drawn with the smart tool marks no place that prelabel looks into",
+            "Draw a rectangle, an ellipse or a keypoint, with a label that prelabel fills.",
+        )
     if not plan.videos:
         return TaskError(
             str(task),
             "its label config has nothing that prelabel fills",
-            "Add RectangleLabels or KeyPointLabels on an Image to the label config.",
+            "Add RectangleLabels or KeyPointLabels on an Image, outside of any Repeater.",
         )
     learned = plan.lesson.learned if plan.lesson else None
     learnt = [

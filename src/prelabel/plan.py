@@ -69,23 +69,35 @@ class Plan:
     Attributes:
         config: The project's label config.
         steps: What to run for each task; empty where the config has nothing to fill.
-        warnings: What an operator should know about this config.
+        notes: What an operator should know about this config, whatever answers it.
         wishes: What it asks for beyond the defaults, as text for the model version.
         lesson: What was learnt from the project's annotations, or None.
         videos: What the learner fills without a model; used where there are no `steps`.
+        elsewhere: Whether there are none since an annotator drew where none of them looks.
     """
 
     config: LabelConfig
     steps: tuple[Step, ...]
-    warnings: tuple[str, ...]
+    notes: tuple[str, ...]
     wishes: tuple[str, ...]
     lesson: Taught | None = None
     videos: tuple[VideoStep, ...] = ()
+    elsewhere: bool = False
 
     @property
     def fills(self) -> bool:
         """Whether there is anything in the label config that can be filled."""
         return bool(self.steps or self.videos)
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """What an operator should know about this config, with what answers it now."""
+        blind = (
+            f"{step.control.name}: {why}; {_SEE_WORDS}"
+            for step in self.steps
+            if isinstance(step, BoxStep) and (why := why_blind(step.predictor, step.ask))
+        )
+        return (*self.notes, *blind)
 
     @property
     def model_version(self) -> str:
@@ -121,13 +133,16 @@ class Plan:
     def interactive(self, results: Sequence[Any]) -> "Plan":
         """The plan for what an annotator just typed or drew with a smart tool.
 
-        Only what fills the image that was drawn on looks there; everything where that is nothing.
+        Only what fills the image that was drawn on looks, and only there. A drawing that says of no
+        place that it is wanted has none of them look, unless words say what to look for.
         """
         typed = prompt_texts(results)
         steps = [step.typed(typed) if typed else step for step in self.steps]
-        if any(drawn_places(results)):
-            steps = [there for step in steps if (there := step.where_drawn(results))] or steps
-        return replace(self, steps=tuple(steps), lesson=None)  # a person asks the model, here, now
+        if any(drawn_places(results)) or (results and not typed):
+            steps = [there for step in steps if (there := step.where_drawn(results))]
+        elsewhere = bool(self.steps) and not steps
+        # Nothing learnt: a person asks the model, here, now.
+        return replace(self, steps=tuple(steps), elsewhere=elsewhere, lesson=None)
 
 
 def make_plan(label_config: str, predictors: Predictors) -> Plan:
@@ -156,6 +171,10 @@ def make_plan(label_config: str, predictors: Predictors) -> Plan:
         )
         if any(control.tag == "Labels" for control in config.controls):
             warnings.append("Labels with a Rectangle beside them become one RectangleLabels")
+    if config.repeats:
+        warnings.append(
+            "what a Repeater repeats is not filled; <Image valueList> shows the same pages, and is"
+        )
     if steps and videos:
         warnings.append("a Video beside an Image is not filled")
     wishes = tuple(step.wish for step in steps if step.wish)
@@ -180,6 +199,8 @@ def _pose_steps(config: LabelConfig, predictor: Predictor, warnings: list[str]) 
             shared.setdefault(control.to_name, []).append(PointLabels(control, labels))
             if others := [one.value for one in control.labels if one.stored not in labels.values()]:
                 warnings.append(f"{control.name}: {_of_nobody(others)}")
+        elif any("model_index" in label.attributes for label in control.labels):
+            warnings.append(f"{control.name}: {_not_understood(control)}")
     steps = []
     for name, points in shared.items():
         image, control = config.image(name), points[0].control
@@ -203,13 +224,25 @@ def _point_threshold(points: Sequence[PointLabels], warnings: list[str]) -> floa
 
 def _of_nobody(labels: Sequence[str]) -> str:
     """What to know where some labels of a control name keypoints of a person, and these do not."""
+    return (
+        f"{_no_keypoints(labels)}, and the other labels are put on people alone, not on "
+        'animals; model_skip="true" leaves the control to annotators'
+    )
+
+
+def _not_understood(control: Control) -> str:
+    """What to know where the labels are numbered as keypoints, and no name is understood."""
+    return (
+        f"{_no_keypoints([label.value for label in control.labels])}, so words are looked for; "
+        'predicted_values="left_eye", for example, says which keypoint a label is'
+    )
+
+
+def _no_keypoints(labels: Sequence[str]) -> str:
     named = ", ".join(map(repr, labels[:_MOST_NAMED]))
     more = f" and {len(labels) - _MOST_NAMED} more" if labels[_MOST_NAMED:] else ""
     verb = "names no keypoint" if len(labels) == 1 else "name no keypoints"
-    return (
-        f"{named}{more} {verb} of a person, and the other labels are put on people alone, not on "
-        'animals; model_skip="true" leaves the control to annotators'
-    )
+    return f"{named}{more} {verb} of a person"
 
 
 def _box_steps(
@@ -234,8 +267,6 @@ def _box_steps(
                 ask = Ask(phrases_of(fresh), _min_score(control, "model_score_threshold", warnings))
                 choice = _part_choice(config, control)
                 choices = _choices(config, control)
-                if blind := why_blind(predictor, ask):
-                    warnings.append(f"{control.name}: {blind}; {_SEE_WORDS}")
                 steps.append(BoxStep(predictor, ask, image, control, choice, choices))
     return steps
 

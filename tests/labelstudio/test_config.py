@@ -68,17 +68,25 @@ def test_an_image_tag_finds_its_uri_under_a_nested_key():
     assert tag.uris({"frames": {"first": "a.png"}}) == ("a.png",)
 
 
+def test_an_image_tag_finds_its_uri_at_an_index():
+    data = {"views": [{"url": "a.png"}, {"url": "b.png"}], "pages": [["c.png"], ["d.png"]]}
+    assert ImageTag("right", "$views[1].url", is_list=False).uris(data) == ("b.png",)
+    assert ImageTag("pages", "$pages[1]", is_list=True).uris(data) == ("d.png",)
+    with pytest.raises(ImageMissing, match=r"\$views\[2\]\.url"):
+        ImageTag("third", "$views[2].url", is_list=False).uris(data)
+
+
 def test_a_value_list_gives_every_page_in_order():
     tag = ImageTag("image", "$pages", is_list=True)
     assert tag.uris({"pages": ["a.png", "b.png"]}) == ("a.png", "b.png")
 
 
-@pytest.mark.parametrize("value", ["$image", "$frames.first", "$a.b.c"])
+@pytest.mark.parametrize("value", ["$image", "$frames.first", "$a.b.c", "$views[1].url"])
 @pytest.mark.parametrize("is_list", [False, True])
 def test_images_that_are_put_into_data_are_found_there(value, is_list):
     tag = ImageTag("image", value, is_list=is_list)
     pages = ("a.png", "b.png") if is_list else ("a.png",)
-    for data in ({}, {"frames": {"second": "c.png"}, "a": "text"}):
+    for data in ({}, {"frames": {"second": "c.png"}, "a": "text", "views": [{}, {"url": "d.png"}]}):
         assert tag.uris(tag.with_uris(data, pages)) == pages
 
 

@@ -23,6 +23,27 @@ def test_an_empty_body_is_an_empty_object():
 
 
 @pytest.mark.parametrize(
+    ("sent", "read_as"),
+    [
+        (r"\ud83d", "\ufffd"),
+        (r"\ude00 a", "\ufffd a"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\ud83d \\ud83d \"", '\ufffd \\ud83d "'),
+        (r"\\\ud83d", "\\\ufffd"),
+    ],
+)
+def test_halves_of_characters_are_replaced_and_nothing_else(sent, read_as):
+    body = f'{{"action": "{sent}"}}'.encode()
+    assert EventRequest.read(body).action == read_as
+
+
+@pytest.mark.parametrize("body", [rb'{"action": "\ud83"}', rb'{"action": "\ud83d"', rb"\ud83d"])
+def test_half_a_character_in_what_is_no_json_is_refused(body):
+    with pytest.raises(InvalidRequest):
+        EventRequest.read(body)
+
+
+@pytest.mark.parametrize(
     ("project", "expected"),
     [
         (None, None),
@@ -38,6 +59,24 @@ def test_an_empty_body_is_an_empty_object():
 def test_projects_come_as_numbers_texts_and_objects(project, expected):
     number = read(EventRequest, {"action": "START_TRAINING", "project": project}).project
     assert str(number) == str(expected)
+
+
+@pytest.mark.parametrize(
+    ("project", "expected"),
+    [
+        (7, None),
+        ("7.1699999999", 1_699_999_999),
+        ({"id": 7}, None),
+        ({"id": 7, "created_at": None}, None),
+        ({"id": 7, "created_at": "yesterday"}, None),
+        ({"id": 7, "created_at": "2026-01-02T03:04:05.678901"}, None),
+        ({"id": 7, "created_at": "2026-01-02T03:04:05.678901Z"}, 1_767_323_045),
+        ({"id": 7, "created_at": "2026-01-02T05:04:05+02:00"}, 1_767_323_045),
+    ],
+)
+def test_events_say_when_their_project_was_made(project, expected):
+    event = read(EventRequest, {"action": "START_TRAINING", "project": project})
+    assert event.project_created == expected
 
 
 def test_tasks_come_as_a_list_or_as_one_object():

@@ -295,3 +295,15 @@ def test_smart_tools_say_where_to_look():
     np.testing.assert_allclose(boxes, [(40, 20, 80, 120)], atol=1e-3)
     np.testing.assert_allclose(points, [(60, 70)], atol=1e-3)
     assert drawn_places([]) == ((), ())
+
+
+@pytest.mark.parametrize(
+    ("rotation", "box"),
+    [(0, (100, 80, 300, 120)), (90, (180, 0, 220, 200)), (None, (100, 80, 300, 120))],
+)
+def test_a_smart_ellipse_stands_for_the_box_around_it(rotation, box):
+    value = {"x": 50, "y": 50, "radiusX": 25, "radiusY": 10, "rotation": rotation}
+    size = {"original_width": 400, "original_height": 200}
+    ellipse = {"type": "ellipselabels", "value": value, **size}
+    np.testing.assert_allclose(drawn_places([ellipse])[0], [box], atol=1e-3)
+    assert drawn_places([{**ellipse, "value": {**value, "radiusX": "wide"}}]) == ((), ())

@@ -2,7 +2,7 @@
 
 import pytest
 
-from prelabel.media.answers import label_studio_said, server_said
+from prelabel.media.answers import label_studio_said, label_studio_said_to_nobody, server_said
 
 PERMISSION = "Give the user whose token is LABEL_STUDIO_API_KEY access to the project"
 GENERAL = "Open the task in Label Studio to see whether the image shows there."
@@ -40,6 +40,10 @@ def test_a_login_that_is_missing_is_told_from_a_wrong_one(with_token, step):
     cause, said = label_studio_said(401, "/data/upload/1/a.png", with_token=with_token)
     assert cause == "Label Studio answered 401"
     assert said.startswith(f"Set LABEL_STUDIO_API_KEY {step}")
+
+
+def test_what_is_missing_where_no_token_is_sent_is_not_for_want_of_one():
+    assert label_studio_said_to_nobody(404) == ("Label Studio answered 404", GENERAL)
 
 
 @pytest.mark.parametrize(

@@ -99,7 +99,7 @@ def test_an_avif_comes_out_nearly_as_it_went_in():
 @pytest.mark.parametrize("orientation", ORIENTATIONS)
 @pytest.mark.parametrize(
     ("kind", "options"),
-    [("JPEG", {"quality": 95}), ("PNG", {}), ("WEBP", {"lossless": True}), ("TIFF", {})],
+    [("JPEG", {"quality": 95}), ("PNG", {}), ("TIFF", {})],
 )
 def test_a_picture_is_turned_upright(kind, options, orientation, fast, monkeypatch):
     if not fast:
@@ -120,10 +120,15 @@ def test_cv2_and_pillow_give_the_same_upright_pixels(monkeypatch):
     np.testing.assert_array_equal(rgb(data), fast)
 
 
-def test_an_orientation_behind_the_pixels_of_a_png_counts():
-    block = exif(3).tobytes().removeprefix(b"Exif\0\0")
-    data = with_chunk_behind_the_pixels(saved(as_stored(picture(), 3), "PNG"), b"eXIf", block)
-    np.testing.assert_array_equal(rgb(data), picture())
+@pytest.mark.parametrize("fast", [True, False], ids=["cv2", "pillow"])
+def test_an_orientation_that_browsers_ignore_is_ignored(fast, monkeypatch):
+    if not fast:
+        monkeypatch.setattr(pixels, "FAST_KINDS", frozenset())
+    block = exif(6).tobytes().removeprefix(b"Exif\0\0")
+    behind = with_chunk_behind_the_pixels(saved(picture(), "PNG"), b"eXIf", block)
+    webp = saved(picture(), "WEBP", exif=exif(6), **LOSSLESS["WEBP"])
+    for data in (behind, webp):
+        np.testing.assert_array_equal(rgb(data), picture())
 
 
 @pytest.mark.parametrize("orientation", [0, 9, 700])
@@ -334,7 +339,8 @@ def test_a_truncated_jpeg_with_a_whole_thumbnail_is_refused():
         (b"\x1f\x8brest", "gzip-compressed"),
         (b"%PDF-1.7", "a PDF document"),
         (b"\0\0\0\x18ftypheic\0\0\0\0", "a HEIC photo"),
-        (b"\0\0\0\x18ftypisom\0\0\0\0", "a video"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0mif1heic", "a HEIC photo"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0isomavc1", "a video"),
         (b"\x00\x01\x02\x03", "no image format known here"),
     ],
 )
@@ -342,6 +348,16 @@ def test_what_is_no_image_is_named(data, what):
     with pytest.raises(ImageUnreadable, match="^the picture: .*" + what) as caught:
         rgb(data)
     assert caught.value.next_step.endswith(".")
+
+
+def test_a_page_in_place_of_an_image_says_what_to_do_wherever_it_is_from():
+    with pytest.raises(ImageUnreadable, match=r"If it was uploaded, .* If it has a web address, "):
+        rgb(b"<!DOCTYPE html><html>")
+
+
+def test_an_avif_is_told_by_any_of_its_brands():
+    data = saved(picture(), "AVIF", quality=95)
+    np.testing.assert_array_equal(rgb(data[:8] + b"mif1" + data[12:]), rgb(data))
 
 
 def test_floating_point_pixels_are_refused_with_what_to_do():

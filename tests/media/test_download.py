@@ -199,15 +199,15 @@ def test_a_server_that_is_not_there_is_named(serve):
     with pytest.raises(ImageUnreachable, match=r"no connection to 127\.0\.0\.1:9 \("):
         fetch("http://127.0.0.1:9/a", Limits(fetch_timeout_s=1))
     with pytest.raises(ImageUnreachable, match=r"no connection to Label Studio at 127\.0\.0\.1:9 "):
-        fetch("/a", Limits(fetch_timeout_s=1), label_studio=Origin("http://127.0.0.1:9"))
+        fetch("/data/a", Limits(fetch_timeout_s=1), label_studio=Origin("http://127.0.0.1:9"))
 
 
 def test_a_redirect_of_label_studio_to_another_address_of_its_own_is_explained(serve, studio):
     real = serve("127.0.0.2")
-    real.answer("/a", status=401)
-    studio.answer("/a", status=301, Location=real.url + "/a")
-    with pytest.raises(ImageUnreachable, match=f"{real.url}/a.* set LABEL_STUDIO_URL to that"):
-        fetch("/a", label_studio=Origin(studio.url))
+    real.answer("/data/a", status=401)
+    studio.answer("/data/a", status=301, Location=real.url + "/data/a")
+    with pytest.raises(ImageUnreachable, match=f"{real.url}/data/a.* set LABEL_STUDIO_URL to that"):
+        fetch("/data/a", label_studio=Origin(studio.url))
 
 
 def test_cookies_do_not_go_from_one_fetch_to_the_next(studio):

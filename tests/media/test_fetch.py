@@ -137,7 +137,8 @@ def test_without_a_label_studio_its_images_say_what_to_set(fetcher, uri):
 
 
 def test_a_local_file_is_read_from_the_shared_folder(with_folder, studio, origin):
-    for uri in ("/data/local-files/?d=deep/a%20b.png", "/data/local-files/?d=/deep/a+b.png"):
+    for path in ("/?d=deep/a%20b.png", "/?d=/deep/a+b.png", "?d=deep/a%20b.png"):
+        uri = "/data/local-files" + path
         assert with_folder.fetch(ImageReference(uri, label_studio=origin)) == PICTURE
     absolute = studio.url + "/data/local-files/?d=deep%2Fa%20b.png"
     assert with_folder.fetch(ImageReference(absolute, label_studio=origin)) == PICTURE
@@ -276,6 +277,48 @@ def test_a_path_that_climbs_asks_nothing_of_label_studio(fetcher, studio, uri):
     assert studio.sent("Authorization") == []
 
 
+FILES = (
+    "/data/upload/1/a.png",
+    "/data/local-files?d=a.png",
+    "/storage-data/uploaded/?filepath=upload%2F1%2Fa.png",
+    "/tasks/5/resolve/?fileuri=eA",
+    "/projects/5/presign/?fileuri=eA",
+    "/api/tasks/5/presign/?fileuri=eA",
+    "/api/projects/5/file-proxy?url=eA",
+)
+OTHERS = (
+    "/logout",
+    "/api/projects/5/export?x=/data/upload/1/a.png",
+    "/tasks/5/annotations/?x=resolve",
+    "/images/a.png",
+)
+
+
+@pytest.mark.parametrize("below", ["", "/ls"])
+def test_the_token_goes_to_where_label_studio_serves_files_and_nowhere_else(fetcher, studio, below):
+    origin = Origin(studio.url + below, TokenAuth())
+    for path in (*FILES, *OTHERS):
+        studio.answer(below + path, PICTURE)
+        for uri in (path, studio.url + below + path):
+            assert fetcher.fetch(ImageReference(uri, label_studio=origin)) == PICTURE
+    assert studio.sent("Authorization") == [TOKEN] * 2 * len(FILES) + [None] * 2 * len(OTHERS)
+
+
+def test_a_redirect_within_label_studio_takes_the_token_to_files_only(fetcher, studio, origin):
+    studio.answer("/data/local-files?d=a", status=301, Location="/data/local-files/?d=a")
+    studio.answer("/data/local-files/?d=a", status=302, Location="/api/users")
+    studio.answer("/api/users", PICTURE)
+    fetcher.fetch(ImageReference("/data/local-files?d=a", label_studio=origin))
+    assert studio.sent("Authorization") == [TOKEN, TOKEN, None]
+
+
+@pytest.mark.parametrize("status", [401, 403, 302])
+def test_a_path_that_wants_the_token_and_is_not_sent_it_says_why(fetcher, studio, origin, status):
+    studio.answer("/api/users", status=status, Location="/user/login/?next=/api/users")
+    with pytest.raises(ImageUnreachable, match=r"only to where it serves files, .*/data/upload/"):
+        fetcher.fetch(ImageReference("/api/users", label_studio=origin))
+
+
 def test_an_alias_of_label_studio_is_asked_at_its_address(fetcher, studio):
     origin = Origin(studio.url, TokenAuth(), aliases=("https://studio.example.org/ls",))
     studio.answer("/api/projects/1/file-proxy", PICTURE, only_with=TOKEN)
@@ -294,11 +337,11 @@ def test_other_servers_do_not_see_the_token(serve, origin):
 
 def test_a_redirect_back_to_label_studio_does_not_bring_the_token_back(serve, studio, origin):
     stranger = serve("127.0.0.2")
-    studio.answer("/a", status=302, Location=stranger.url + "/b")
-    stranger.answer("/b", status=302, Location=studio.url + "/c")
-    studio.answer("/c", PICTURE)
+    studio.answer("/data/a", status=302, Location=stranger.url + "/b")
+    stranger.answer("/b", status=302, Location=studio.url + "/data/c")
+    studio.answer("/data/c", PICTURE)
     fetcher = Fetcher(Limits(), AddressPolicy(("127.0.0.2",)))
-    fetcher.fetch(ImageReference("/a", label_studio=origin))
+    fetcher.fetch(ImageReference("/data/a", label_studio=origin))
     fetcher.close()
     assert studio.sent("Authorization") == [TOKEN, None]
     assert stranger.sent("Authorization") == [None]
@@ -344,7 +387,7 @@ def test_a_login_that_label_studio_refuses_to_exchange_is_the_failure_of_the_tas
             raise LoginRefused("Label Studio", "the token is revoked", "Make a new one.")
 
     with pytest.raises(ImageUnreachable, match=r"the token is revoked\. Make a new one\."):
-        fetcher.fetch(ImageReference("/a.png", label_studio=Origin(studio.url, Refused())))
+        fetcher.fetch(ImageReference("/data/a.png", label_studio=Origin(studio.url, Refused())))
 
 
 @pytest.mark.parametrize("login", [None, "u"])

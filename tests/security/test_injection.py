@@ -33,7 +33,7 @@ HARMFUL = [
 UNSAFE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
 
 _LOG = """
-import json, logging, sys, structlog
+import json, logging, sys, structlog, warnings
 from prelabel import logs
 style, texts = sys.argv[1], json.loads(sys.argv[2])
 logs.configure("DEBUG", style)
@@ -41,6 +41,7 @@ log, library = structlog.get_logger("prelabel"), logging.getLogger("uvicorn.erro
 for text in texts:
     log.info(text, reason=text, listed=[text], keyed={text: text}, error=ValueError(text))
     library.warning("said %s", text)
+    warnings.warn(text)
     try:
         raise ValueError(text)
     except ValueError:
@@ -59,7 +60,7 @@ def test_on_the_console_each_line_is_an_event_or_stands_behind_a_margin():
     lines = logged("console", HARMFUL)
     assert not [line for line in lines if UNSAFE.search(line)]
     events = [line for line in lines if not line.startswith("    | ")]
-    assert len(events) == 4 * len(HARMFUL)
+    assert len(events) == 5 * len(HARMFUL)
     assert not [line for line in events if line.startswith(FORGED)]
     assert all(re.match(r"20\d\d-\d\d-\d\dT[0-9:.]+Z \[\w+ *\] ", line) for line in events)
 
@@ -68,9 +69,9 @@ def test_as_json_each_line_is_one_event_of_libraries_too():
     lines = logged("json", HARMFUL)
     assert not [line for line in lines if UNSAFE.search(line)]
     events = [json.loads(line) for line in lines]
-    assert len(events) == 4 * len(HARMFUL)
+    assert len(events) == 5 * len(HARMFUL)
     assert events[0]["reason"] == HARMFUL[0]
-    assert {event.get("logger") for event in events} == {None, "uvicorn.error"}
+    assert {event.get("logger") for event in events} == {None, "uvicorn.error", "py.warnings"}
     assert all(event["timestamp"] and event["level"] for event in events)
 
 

@@ -9,12 +9,16 @@ from prelabel.media.limits import Limits
 from prelabel.media.pixels import MOST_SCANS
 from prelabel.server.connections import BODY_LOOK_S, HEAD_S, LEAST_BODY_BYTES, MOST_HEAD_BYTES
 from prelabel.server.guard import WRONG_LOGINS
+from prelabel.server.plans import LONGEST_CONFIG
 from prelabel.settings import Settings, known_names
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 POLICY = REPOSITORY / "SECURITY.md"
 PAGE = REPOSITORY / "docs" / "security.md"
-FOREIGN = {"HTTP_PROXY", "HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK", "REQUESTS_CA_BUNDLE"}
+FOREIGN = {
+    *("HTTP_PROXY", "NO_PROXY", "REQUESTS_CA_BUNDLE"),
+    *("HF_HUB_DISABLE_TELEMETRY", "DO_NOT_TRACK"),
+}
 
 
 def rows(page):
@@ -68,5 +72,6 @@ def test_the_limits_on_the_page_are_the_limits():
     assert told["tasks and memory that wait"] == (
         f"{settings.max_queued_tasks:,} and {settings.max_queued_mb} MB"
     )
+    assert told["label config"] == f"{LONGEST_CONFIG:,} characters"
     guesses = WRONG_LOGINS.partition("/")[0]
     assert f"After {guesses} wrong passwords within a minute" in PAGE.read_text("utf-8")

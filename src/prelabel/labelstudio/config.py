@@ -1,5 +1,6 @@
 """The project's label config: XML in, checked tags out."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -90,7 +91,7 @@ class ImageTag:
 
     Attributes:
         name: What results call `to_name`.
-        value: The `value` or `valueList` attribute, for example "$image".
+        value: The `value` or `valueList` attribute, for example "$image" or "$views[0].url".
         is_list: Whether the task holds a list of images (`valueList`).
     """
 
@@ -105,8 +106,8 @@ class ImageTag:
             ImageMissing: The data has no text under the key that the tag names.
         """
         found: object = data
-        for key in self.value.removeprefix("$").split("."):
-            found = found.get(key) if isinstance(found, Mapping) else None
+        for key in _keys(self.value):
+            found = _by_index(found).get(key)
         if not self.value.startswith("$"):
             found = self.value
         pages = found if isinstance(found, list) else [found]
@@ -129,8 +130,7 @@ class ImageTag:
 
     def with_uris(self, data: Mapping[str, Any], uris: Sequence[str]) -> dict[str, Any]:
         """A task's data in which `uris` finds these; only the first where it is no list."""
-        keys = self.value.removeprefix("$").split(".")
-        return _with(data, keys, list(uris) if self.is_list else uris[0])
+        return _with(data, _keys(self.value), list(uris) if self.is_list else uris[0])
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,11 +148,18 @@ class VideoTag:
 
 @dataclass(frozen=True, slots=True)
 class LabelConfig:
-    """All image, video and control tags of a project, in document order."""
+    """All image, video and control tags of a project, in document order.
+
+    Those in a `<Repeater>` are left out: which names they get is known to the editor alone.
+
+    Attributes:
+        repeats: Whether there is a `<Repeater>`.
+    """
 
     images: tuple[ImageTag, ...]
     controls: tuple[Control, ...]
     videos: tuple[VideoTag, ...] = ()
+    repeats: bool = False
 
     def image(self, name: str) -> ImageTag | None:
         """The image tag of this name."""
@@ -182,7 +189,10 @@ def parse(xml: str) -> LabelConfig:
             "label config", f"is not XML that can be read ({error})", "Correct it in the project."
         ) from error
     images, controls, videos = [], [], []
+    repeated = {element for repeater in root.iter("Repeater") for element in repeater.iter()}
     for element in root.iter():
+        if element in repeated:
+            continue
         name = element.get("name")
         if name and element.tag == "Image":
             listed = element.get("valueList")
@@ -192,7 +202,7 @@ def parse(xml: str) -> LabelConfig:
             videos.append(VideoTag(name, element.get("value", "")))
         elif name and element.get("toName"):
             controls.append(_control(element))
-    return LabelConfig(tuple(images), tuple(controls), tuple(videos))
+    return LabelConfig(tuple(images), tuple(controls), tuple(videos), bool(repeated))
 
 
 def normalised(text: str) -> str:
@@ -215,10 +225,21 @@ def _control(element: Element) -> Control:
     )
 
 
+def _keys(value: str) -> list[str]:
+    """The keys that lead to what a tag shows: "$views[0].url" is views, 0, url."""
+    return [key.removesuffix("]") for key in re.split(r"[.[]", value.removeprefix("$"))]
+
+
+def _by_index(data: object) -> Mapping[str, Any]:
+    """Data by its keys; a list by its indices, and what holds nothing as empty."""
+    if isinstance(data, list):
+        return {str(index): one for index, one in enumerate(data)}
+    return data if isinstance(data, Mapping) else {}
+
+
 def _with(data: Mapping[str, Any], keys: list[str], value: object) -> dict[str, Any]:
     """Data with another value under a path of keys."""
     first, *rest = keys
-    inner = data.get(first)
     if rest:
-        value = _with(inner if isinstance(inner, Mapping) else {}, rest, value)
+        value = _with(_by_index(data.get(first)), rest, value)
     return {**data, first: value}

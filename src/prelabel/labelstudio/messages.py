@@ -4,6 +4,8 @@ Shapes were checked against Label Studio 1.23.2. Every request may carry more fi
 they are ignored. Fields that Label Studio sends as null are null here too.
 """
 
+import re
+from datetime import datetime
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -22,6 +24,12 @@ from prelabel.labelstudio.tasks import Task
 _PROJECTS_END = 2**31
 _MOST_DIGITS = 18
 _LONGEST_NAME = 100
+_LONGEST_WORD = 10_000
+
+_ESCAPE = re.compile(
+    rb"\\(?:u[dD][89abAB]..\\u[dD][c-fC-F]..|(u[dD][89a-fA-F][\da-fA-F]{2})|.)", re.DOTALL
+)
+"""An escape in JSON; the group is half a character, which Python writes and others refuse."""
 
 _MEMBERS_OF_UNIONS = ("list[Task]", "Task", "function-after[_as_list()]")
 
@@ -50,7 +58,16 @@ def _project_name(value: object) -> object:
 
 
 def _project_created(value: object) -> object:
-    """When project `"7.1699999999"` was made; its number alone is used again in a new database."""
+    """When project `"7.1699999999"` was made; its number alone is used again in a new database.
+
+    Events have it as an object, with the time in words.
+    """
+    if isinstance(value, dict):
+        try:
+            made = datetime.fromisoformat(str(value.get("created_at")))
+        except ValueError:
+            return None
+        return int(made.timestamp()) if made.tzinfo else None
     return _whole_number(value.partition(".")[2]) if isinstance(value, str) else None
 
 
@@ -70,7 +87,7 @@ class Request(BaseModel):
 
     @classmethod
     def read(cls, body: bytes) -> Self:
-        """Parse a request body.
+        """Parse a request body; half a character in one task's words does not cost the others.
 
         Raises:
             InvalidRequest: It is not JSON of this shape; the message names the first wrong field.
@@ -79,9 +96,16 @@ class Request(BaseModel):
             return cls.model_validate_json(body or b"{}")
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
+            if first["type"] == "json_invalid" and (whole := _ESCAPE.sub(_whole, body)) != body:
+                return cls.read(whole)
             steps = [str(step) for step in first["loc"] if step not in _MEMBERS_OF_UNIONS]
             field = ".".join(steps) or "request body"
-            raise InvalidRequest(field, first["msg"], "Send JSON as described at /docs.") from error
+            next_step = "Send JSON as /openapi.json describes it."
+            raise InvalidRequest(field, first["msg"], next_step) from error
+
+
+def _whole(escape: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if escape[1] else escape[0]
 
 
 class PredictParams(BaseModel):
@@ -121,8 +145,8 @@ class SetupRequest(Request):
     project: Project = None
     project_created: ProjectCreated = None
     label_config: str | None = Field(default=None, alias="schema")
-    hostname: str | None = None
-    access_token: str | None = Field(default=None, repr=False)
+    hostname: str | None = Field(default=None, max_length=_LONGEST_WORD)
+    access_token: str | None = Field(default=None, repr=False, max_length=_LONGEST_WORD)
 
 
 class EventRequest(Request):
@@ -130,6 +154,7 @@ class EventRequest(Request):
 
     action: str
     project: Project = None
+    project_created: ProjectCreated = None
     annotation: Any = None
 
 
@@ -210,7 +235,7 @@ class EventAnswer(BaseModel):
 
     `status` is "queued" where a training was asked for (`job` tells which), "insufficient-data"
     where the tasks in the body are too few (with `sample_count` and `required_samples`), else
-    "ok": the event was taken and starts nothing.
+    "ok": the event was taken and starts nothing, or not before the database answers.
     """
 
     status: str

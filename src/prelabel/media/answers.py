@@ -42,6 +42,11 @@ _UPLOAD: dict[int, str] = {
     # (label_studio/data_import/api.py of 1.23.2, read, not run).
     HTTPStatus.INTERNAL_SERVER_ERROR: _UPLOAD_GONE,
 }
+_SEE_TASK = "Open the task in Label Studio to see whether the image shows there."
+_OTHER_PATH = (
+    "Correct the address: an upload's begins with /data/upload/. Or upload the image to Label "
+    "Studio."
+)
 
 
 def label_studio_said(status: int, path: str, *, with_token: bool) -> tuple[str, str]:
@@ -63,8 +68,16 @@ def label_studio_said(status: int, path: str, *, with_token: bool) -> tuple[str,
         table = _UPLOAD
     else:
         table = {HTTPStatus.FORBIDDEN: _PERMISSION}
-    general = "Open the task in Label Studio to see whether the image shows there."
-    return cause, table.get(status, general)
+    return cause, table.get(status, _SEE_TASK)
+
+
+def label_studio_said_to_nobody(status: int) -> tuple[str, str]:
+    """Cause and next step for Label Studio's refusal where it was sent no token on purpose."""
+    cause = f"Label Studio answered {status}"
+    if status not in (HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN):
+        return cause, _SEE_TASK
+    only = "its token is sent only to where it serves files, and to no redirect from elsewhere"
+    return f"{cause}: {only}", _OTHER_PATH
 
 
 def server_said(status: int, host: str, *, with_login: bool) -> tuple[str, str]:

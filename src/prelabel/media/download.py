@@ -19,7 +19,7 @@ from prelabel.errors import (
     LabelStudioError,
 )
 from prelabel.media.addresses import AddressRefused
-from prelabel.media.answers import label_studio_said, server_said
+from prelabel.media.answers import label_studio_said, label_studio_said_to_nobody, server_said
 from prelabel.media.limits import Limits
 from prelabel.media.references import Origin, parse_url, shown
 from prelabel.media.transport import PinnedTransport
@@ -41,7 +41,7 @@ class Target:
     Attributes:
         url: Where it is.
         label_studio: The Label Studio that the URL belongs to; its token is sent for as long as
-            redirects stay below its address.
+            redirects stay where it serves files.
         login: The project's credentials, sent for as long as redirects stay at the URL's origin.
     """
 
@@ -178,7 +178,7 @@ class _Journey:
         """The URL to ask, and the credentials that may go there."""
         label_studio, login = self._target.label_studio, self._target.login
         if label_studio is not None:
-            path = label_studio.path_below(url)
+            path = label_studio.file_path(url)
             if self._at_home and path is not None:
                 return label_studio.at(path), label_studio.auth
             self._at_home = False
@@ -199,7 +199,8 @@ class _Journey:
                 f"{url.host} redirects to an address that is none",
                 "Correct the address in the task's data.",
             ) from error
-        if self._at_label_studio and target.path.rstrip("/").endswith("/user/login"):
+        to_login = target.path.rstrip("/").endswith("/user/login")
+        if to_login and self._path_below_label_studio(url) is not None:
             raise self._declined(HTTPStatus.UNAUTHORIZED, url, auth)
         if parse_url(str(target)) is None:
             raise ImageRefused(
@@ -212,6 +213,10 @@ class _Journey:
     @property
     def _at_label_studio(self) -> bool:
         return self._at_home and self._target.label_studio is not None
+
+    def _path_below_label_studio(self, url: httpx2.URL) -> str | None:
+        label_studio = self._target.label_studio
+        return label_studio.path_below(url) if label_studio is not None else None
 
     def _require_success(
         self, response: httpx2.Response, url: httpx2.URL, auth: httpx2.Auth | None
@@ -226,11 +231,12 @@ class _Journey:
         raise declined
 
     def _declined(self, status: int, url: httpx2.URL, auth: httpx2.Auth | None) -> Declined:
-        label_studio = self._target.label_studio
-        if label_studio is not None and self._at_home:
-            path = label_studio.path_below(url) or url.path
+        path = self._path_below_label_studio(url)
+        if path is not None and self._at_home:
             said = label_studio_said(status, path, with_token=auth is not None)
-        elif label_studio is not None and status == HTTPStatus.UNAUTHORIZED:
+        elif path is not None:
+            said = label_studio_said_to_nobody(status)
+        elif self._target.label_studio is not None and status == HTTPStatus.UNAUTHORIZED:
             said = (
                 f"Label Studio redirected to {shown(str(url))}, which answered 401",
                 "If that is the same Label Studio, set LABEL_STUDIO_URL to that address.",
@@ -279,7 +285,11 @@ class _Journey:
         """What an error on the way means."""
         who = "Label Studio" if self._at_label_studio else url.host
         host = f"{url.host}:{httpx2.Origin(url).port}"
-        check = f"Check that {host} can be reached from the machine or container of prelabel."
+        # Not through a proxy: that would look the name up itself, past the check of addresses.
+        check = (
+            f"Check that {host} can be reached directly, without HTTP_PROXY, from the machine or "
+            "container of prelabel."
+        )
         if "CERTIFICATE_VERIFY_FAILED" in str(error):
             return Declined(
                 f"the certificate of {host} is not trusted",

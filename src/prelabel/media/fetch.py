@@ -160,7 +160,7 @@ class Fetcher:
             raise ImageRefused(
                 errand.thing, "its path climbs out of where it begins", "Correct the address."
             )
-        if path.startswith("/data/local-files/"):
+        if path.startswith(("/data/local-files/", "/data/local-files?")):
             data = self._shared(errand, path)
             if data is not None:
                 return data

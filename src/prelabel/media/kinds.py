@@ -3,7 +3,10 @@
 from dataclasses import dataclass
 
 EXPORT = "Export it as JPEG, PNG or WebP."
-SEE_ADDRESS = "Open the image's address in a browser where nobody is logged in."
+SEE_ADDRESS = (
+    "If it was uploaded, upload the image itself in its place. If it has a web address, open that "
+    "in a browser where nobody is logged in."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +26,7 @@ def image_format(data: bytes) -> str | None:
     """The format of an image that is decoded here, in Pillow's spelling, else None."""
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
         return "WEBP"
-    if data[4:8] == b"ftyp" and data[8:12] in (b"avif", b"avis"):
+    if _brands(data) & {b"avif", b"avis"}:
         return "AVIF"
     for beginning, name in _FORMATS:
         if data.startswith(beginning):
@@ -35,8 +38,8 @@ def what_instead(data: bytes) -> NoImage:
     """What data that is no image of a known format is."""
     if not data.strip():
         return NoImage("empty", "Upload the image again: its file has no content.")
-    if data[4:8] == b"ftyp":
-        heic = data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc")
+    if brands := _brands(data):
+        heic = brands & {b"heic", b"heix", b"heim", b"heis", b"mif1", b"msf1", b"hevc"}
         return _HEIC if heic else _VIDEO
     for beginning, instead in _OTHERS:
         if data.startswith(beginning):
@@ -44,6 +47,14 @@ def what_instead(data: bytes) -> NoImage:
     return _text(data) or NoImage(
         f"of no image format known here (it begins with {data[:8].hex(' ')})", EXPORT
     )
+
+
+def _brands(data: bytes) -> set[bytes]:
+    """What a file of ISO's media format says that it is: its own brand, then compatible ones."""
+    if data[4:8] != b"ftyp":
+        return set()
+    end = min(int.from_bytes(data[:4]), 256)
+    return {data[8:12], *(data[at : at + 4] for at in range(16, end, 4))}
 
 
 def _text(data: bytes) -> NoImage | None:

@@ -69,7 +69,7 @@ def upright_rgb(data: bytes, kind: str, name: str, limits: Limits) -> UInt8Array
             raise ImageUnreadable(name, f"its pixels are numbers of mode {header.mode}", EXPORT)
         if kind == "JPEG" and (scans := data.count(b"\xff\xda")) > MOST_SCANS:
             raise ImageUnreadable(name, f"it is made of {scans} scans, to no purpose", EXPORT)
-        orientation = _orientation(header, data)
+        orientation = _orientation(header)
         with _workspace.for_pixels(header.width * header.height):
             return np.ascontiguousarray(_turned(_decode(header, data), orientation))
 
@@ -135,15 +135,15 @@ def _on_white(rgba: PillowImage.Image) -> UInt8Array:
     return np.asarray(PillowImage.alpha_composite(white, rgba).convert("RGB"))
 
 
-def _orientation(header: ImageFile, data: bytes) -> int:
-    """EXIF orientation 1..8; 1 where there is none.
+def _orientation(header: ImageFile) -> int:
+    """EXIF orientation 1..8 as browsers honour it; 1 where there is none, and always of a WebP.
 
-    Read from the EXIF block alone: Pillow's `getexif` would decode a PNG to look behind its
-    pixels, and would take orientations from XMP, which browsers ignore.
+    Read from the EXIF block before the pixels alone: Pillow's `getexif` would decode a PNG to look
+    behind them, and would take orientations from XMP, both of which browsers ignore.
     """
-    if header.format == "TIFF":
-        return 1  # Pillow turns these itself when it loads them
-    block = header.info.get("exif") or (_exif_chunk(data) if header.format == "PNG" else None)
+    if header.format in ("TIFF", "WEBP"):  # Pillow turns TIFFs itself when it loads them
+        return 1
+    block = header.info.get("exif")
     if not block:
         return 1
     exif = PillowImage.Exif()
@@ -154,17 +154,6 @@ def _orientation(header: ImageFile, data: bytes) -> int:
         log.debug("exif_unreadable", reason=str(error))  # a browser shows the image all the same
         return 1
     return value if value in range(1, 9) else 1
-
-
-def _exif_chunk(data: bytes) -> bytes | None:
-    """The eXIf chunk of a PNG, which may stand behind the pixels."""
-    position = 8
-    while position + 8 <= len(data):
-        length, kind = struct.unpack_from(">I4s", data, position)
-        if kind == b"eXIf":
-            return data[position + 8 : position + 8 + length]
-        position += 12 + length
-    return None
 
 
 def _turned(pixels: UInt8Array, orientation: int) -> UInt8Array:

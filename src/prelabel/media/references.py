@@ -15,6 +15,12 @@ CLOUD_SCHEMES = frozenset({"s3", "gs", "azure-blob"})
 OPEN_QUERY_KEYS = frozenset({"d", "filepath", "fileuri"})
 """Query keys of Label Studio's that name a file; the values of all others may be secrets."""
 
+_FILES = re.compile(
+    r"/(?:data|storage-data)/|(?:/api)?/(?:tasks|projects)/\d+/(?:resolve|presign|file-proxy)[/?]",
+    re.ASCII,
+)
+"""Where Label Studio serves files: uploads, local files, those of storages, those with a login."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -58,6 +64,15 @@ class Origin:
                 if path is not None:
                     return path
         return None
+
+    def file_path(self, url: httpx2.URL) -> str | None:
+        """As `path_below`, but None too where Label Studio serves no files.
+
+        Task data is written by many; with the token they could ask any of its pages in the name of
+        whoever it belongs to.
+        """
+        path = self.path_below(url)
+        return path if path is not None and _FILES.match(path) else None
 
     def without_prefix(self, path: str) -> str:
         """A path less the sub-path that Label Studio lives under, where it begins with that."""

@@ -178,4 +178,5 @@ def _names_gone(region: Region, config: LabelConfig) -> Iterator[str]:
     value = region.get("value")
     named = value.get(kind) if isinstance(value, Mapping) else None
     if kind == control.result_type and isinstance(named, list) and control.stored_labels:
-        yield from (f"the label {one!r}" for one in named if one not in control.stored_labels)
+        labels = map(str, named)  # what an import wrote may be anything
+        yield from (f"the label {one!r}" for one in labels if one not in control.stored_labels)

@@ -175,7 +175,8 @@ def drawn_places(
 ) -> tuple[tuple[tuple[float, ...], ...], tuple[tuple[float, ...], ...]]:
     """Where an annotator just drew with a smart tool: boxes xyxy and points xy, in pixels.
 
-    What is not drawn as Label Studio draws it is passed over.
+    An ellipse stands for the box around it. A keypoint that excludes, other shapes, and what is not
+    drawn as Label Studio draws it are passed over.
     """
     boxes, points = [], []
     for result in results:
@@ -184,13 +185,26 @@ def drawn_places(
         kind, value, hw = str(result.get("type")), result["value"], size_of(result)
         if hw is None:
             continue
-        if kind.startswith("rectangle") and _is_rectangle(value):
-            box = upright_box(value, hw)
+        if (box := _box_around(kind, value, hw)) is not None:
             boxes.append(tuple(float(edge) for edge in box))
         is_point = kind.startswith("keypoint") and result.get("is_positive") is not False
         if is_point and are_numbers(value, ("x", "y")):
             points.append((value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]))
     return tuple(boxes), tuple(points)
+
+
+def _box_around(kind: str, value: Mapping[str, Any], hw: tuple[int, int]) -> Float32Array | None:
+    """The upright box (4,) around an area in percent; None where it is none that can be read."""
+    if kind.startswith("rectangle") and _is_rectangle(value):
+        return upright_box(value, hw)
+    if kind.startswith("ellipse") and are_numbers(value, ("x", "y", "radiusX", "radiusY")):
+        turn = np.radians(value["rotation"] if are_numbers(value, ("rotation",)) else 0)
+        middle = np.array([value["x"] / 100 * hw[1], value["y"] / 100 * hw[0]])
+        radii = np.array([value["radiusX"] / 100 * hw[1], value["radiusY"] / 100 * hw[0]])
+        axes = np.array([[np.cos(turn), np.sin(turn)], [np.sin(turn), np.cos(turn)]])
+        half = np.linalg.norm(axes * radii, axis=1)
+        return np.concatenate([middle - half, middle + half]).astype(np.float32)
+    return None
 
 
 def whole_regions(result: Sequence[Any], page: int | None) -> list[dict[str, Any]]:
