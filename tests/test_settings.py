@@ -1,9 +1,11 @@
 """Settings: where they come from, and what is wrong with a wrong one."""
 
+import errno
+
 import pytest
 
 from prelabel.errors import SettingsError
-from prelabel.settings import Settings, hand_down, load
+from prelabel.settings import Settings, given_names, hand_down, load
 
 
 @pytest.fixture(autouse=True)
@@ -105,6 +107,48 @@ def test_half_a_login_is_refused_because_it_would_leave_the_door_open(monkeypatc
 
 
 def test_a_file_that_is_not_text_is_named(empty_folder):
-    (empty_folder / "prelabel.toml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(SettingsError, match="cannot be read"):
+    (empty_folder / ".env").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"^\.env: cannot be read .*UTF-8"):
         load()
+    (empty_folder / ".env").unlink()
+    (empty_folder / "prelabel.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(SettingsError, match=r"^prelabel\.toml: cannot be read"):
+        load()
+    (empty_folder / "prelabel.toml").write_text("port = [")
+    with pytest.raises(SettingsError, match=r"^prelabel\.toml: cannot be read .*end of doc"):
+        load()
+
+
+def test_a_file_that_may_not_be_read_is_named(empty_folder, monkeypatch):
+    (empty_folder / ".env").write_text("PORT=1")
+
+    def refuse(*_, **__):
+        raise PermissionError(errno.EACCES, "Permission denied", ".env")
+
+    monkeypatch.setattr("dotenv.main.open", refuse, raising=False)
+    with pytest.raises(SettingsError, match=r"^\.env: cannot be read \(Permission denied\)"):
+        load()
+
+
+@pytest.mark.parametrize("name", ["HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"])
+@pytest.mark.parametrize("address", ["socks5://127.0.0.1:1080", "socks4://h", "ftp://h"])
+def test_a_proxy_that_nothing_can_go_through_is_refused_by_its_name(monkeypatch, name, address):
+    monkeypatch.setattr("prelabel.settings.proxies.find_spec", lambda _: None)
+    monkeypatch.setenv(name, address)
+    with pytest.raises(SettingsError, match=f"^{name}: .* Set it to an http:// proxy"):
+        load()
+    monkeypatch.setenv("NO_PROXY", "*")
+    assert load()
+
+
+@pytest.mark.parametrize("address", ["http://u:p@h:3128", "h:3128", "HTTPS://h"])
+def test_a_proxy_that_can_be_used_is_left_to_the_libraries(monkeypatch, address):
+    monkeypatch.setenv("ALL_PROXY", address)
+    assert load()
+
+
+@pytest.mark.parametrize("name", [".env", "prelabel.toml"])
+def test_doctor_looks_for_names_also_where_a_file_cannot_be_read(empty_folder, monkeypatch, name):
+    monkeypatch.setenv("PORT", "1")
+    (empty_folder / name).write_bytes(b"\xff\xfe\x00")
+    assert "PORT" in given_names()

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from prelabel import cli
 from prelabel.cli import options
@@ -81,6 +82,12 @@ def test_a_label_config_of_a_windows_editor_is_read(tmp_path):
     assert options.text_of(tmp_path / "config.xml") == "<View/>"
 
 
+def test_a_label_config_that_is_none_is_named_by_its_file(tmp_path):
+    (tmp_path / "config.json").write_text("[]")
+    with pytest.raises(SettingsError, match=r"config\.json: is not XML"):
+        options.label_config_of(tmp_path / "config.json")
+
+
 @pytest.mark.parametrize("read", [options.text_of, options.bytes_of])
 def test_a_file_that_cannot_be_read_is_named(read, tmp_path):
     with pytest.raises(SettingsError, match="Is a directory"):
@@ -124,3 +131,33 @@ def test_a_package_that_is_not_installed_is_named_and_a_module_of_ours_is_a_defe
     monkeypatch.setattr(cli, "app", lacking("prelabel.nothing"))
     with pytest.raises(ModuleNotFoundError):
         cli.main()
+
+
+def test_a_full_disk_is_named_wherever_it_is_met(monkeypatch, capsys):
+    def fail(error):
+        def app():
+            raise error
+
+        return app
+
+    monkeypatch.setattr(cli, "app", fail(OSError(28, "No space left on device", "/out/a.json")))
+    with pytest.raises(SystemExit, match="1"):
+        cli.main()
+    assert capsys.readouterr().err.startswith("prelabel: /out/a.json: the disk is full. Make room")
+    monkeypatch.setattr(cli, "app", fail(OSError(5, "Input/output error")))
+    with pytest.raises(OSError, match="Input/output"):
+        cli.main()
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        "warmup --timeout -1",
+        "warmup --timeout 0",
+        "studio --port 99999",
+        "demo --port 0",
+        "demo --backend-port 99999",
+    ],
+)
+def test_a_number_that_there_cannot_be_is_refused_as_usage(command):
+    assert CliRunner().invoke(cli.app, command.split()).exit_code == 2

@@ -8,6 +8,7 @@ from typer.testing import CliRunner
 from prelabel.cli.models import models
 from prelabel.errors import SettingsError, WeightsUnavailable
 from prelabel.predictors import modes
+from prelabel.predictors.pose_models import embedded_folder
 
 pytest.importorskip("filelock", reason="pip install 'prelabel[pose]'")
 
@@ -78,6 +79,42 @@ def test_download_takes_what_lies_in_the_folder_and_fetches_the_rest(tmp_path):
 
     assert result.exit_code == 0
     assert len(result.output.splitlines()) == 2
+
+
+def test_models_of_ones_own_are_listed_fetched_and_verified(tmp_path):
+    whole = embedded_folder() / "nanodet_person.onnx"
+    fetched = tmp_path / "models" / "pose.onnx"
+    fetched.parent.mkdir()
+    fetched.write_bytes(b"model")
+    for path in (modes.MODES["lightweight"].detector, modes.MODES["lightweight"].pose):
+        (fetched.parent / modes.weights_file(path).onnx_name).write_bytes(b"model")
+    given = {
+        "MODEL_DIR": str(fetched.parent),
+        "POSE_DETECTOR": str(whole),
+        "POSE_MODEL": "http://nowhere.invalid/pose.zip",
+    }
+
+    listed = run("list", **given).output
+    assert f"own detector     7.6 MB  {whole}" in listed
+    assert "own pose         0.0 MB  pose.onnx" in listed
+    assert run("download", "lightweight", **given).output.splitlines()[2:] == [
+        str(whole),
+        str(fetched),
+    ]
+    assert f"digest to compare with: {whole} sha256" in run("verify", **given).output
+
+    fetched.unlink()
+    assert "own pose       not here  pose.onnx" in run("list", **given).output
+    failed = run("download", "lightweight", **given).exception
+    assert isinstance(failed, WeightsUnavailable)
+    assert failed.thing == str(fetched)
+
+
+def test_verify_names_a_model_of_ones_own_that_is_not_there(tmp_path):
+    gone = str(tmp_path / "yolox.onnx")
+    result = run("verify", MODEL_DIR=str(tmp_path), POSE_DETECTOR=gone)
+    assert isinstance(result.exception, WeightsUnavailable)
+    assert result.exception.thing == gone
 
 
 def test_a_mode_that_does_not_exist_is_named():

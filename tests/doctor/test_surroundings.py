@@ -147,21 +147,22 @@ def test_a_backend_that_runs_nowhere_is_a_failure_only_where_somebody_named_it(m
 
 
 @pytest.mark.parametrize(
-    ("content", "status", "finding"),
+    ("content", "status", "finding", "mend"),
     [
-        (b"<html>", 200, "web page"),
-        ({"status": "UP"}, 200, "not prelabel"),
-        ({}, 401, "wants a user"),
-        ({}, 503, "answered 503"),
+        (b"<html>", 200, "web page", "Check the address"),
+        ({"status": "UP"}, 200, "not prelabel", "Give the address"),
+        ({}, 401, "wants a user", "Set BASIC_AUTH_USER"),
+        ({}, 503, "answered 503", "backend's log"),
     ],
 )
 def test_another_program_in_the_place_of_the_backend_is_told_from_it(
-    machine, settings, backend, content, status, finding
+    machine, settings, backend, content, status, finding, mend
 ):
     case = Case(machine(), settings(), f"http://127.0.0.1:{backend(content, status)}")
     diagnosis = surroundings.backend(case)
     assert diagnosis.status == "failure"
     assert finding in diagnosis.finding
+    assert mend in diagnosis.mend
 
 
 def test_a_database_that_is_not_there_yet_is_not_made(machine, settings, tmp_path):

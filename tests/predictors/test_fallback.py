@@ -1,5 +1,8 @@
 """The second predictor answers where the first cannot be loaded, and only then."""
 
+import threading
+import time
+
 import numpy as np
 import pytest
 
@@ -84,6 +87,62 @@ def test_a_first_that_is_known_to_fail_is_given_up_before_it_is_asked():
     fallback.check()
     assert fallback.predict([PICTURE], Ask())[0].source == "second"
     assert first.loads == 0
+
+
+def settled(fallback, name):
+    """Ask until this one answers, as requests do."""
+    for _ in range(1000):
+        if fallback.predict([PICTURE], Ask())[0].source == name:
+            return
+        time.sleep(0.01)
+    pytest.fail(f"{name} never answered")
+
+
+@pytest.mark.parametrize("knows_early", [True, False])
+def test_weights_that_were_missing_are_looked_for_again_while_the_second_answers(knows_early):
+    first = Scripted("first", NO_WEIGHTS, knows_early=knows_early)
+    fallback = Fallback(first, Scripted("second"), retry_s=0)
+    fallback.check()
+    settled(fallback, "second")
+    assert "The first request after" in fallback.health()["reason"]
+    first.error = None
+
+    settled(fallback, "first")
+
+    assert fallback.name == "first"
+    assert "reason" not in fallback.health()
+
+
+def test_weights_are_not_looked_for_again_before_the_pause_is_over():
+    first = Scripted("first", NO_WEIGHTS)
+    fallback = Fallback(first, Scripted("second"), retry_s=3600)
+    settled(fallback, "second")
+    first.error = None
+    assert [fallback.predict([PICTURE], Ask())[0].source for _ in range(3)] == ["second"] * 3
+    assert first.loads == 1
+
+
+def test_nobody_waits_for_weights_that_are_looked_for_again():
+    class Slow(Scripted):
+        def load(self):
+            super().load()
+            may_end.wait()
+
+    may_end = threading.Event()
+    first = Slow("first", NO_WEIGHTS, knows_early=True)
+    fallback = Fallback(first, Scripted("second"), retry_s=0)
+    fallback.check()
+    first.error = None
+    assert [fallback.predict([PICTURE], Ask())[0].source for _ in range(3)] == ["second"] * 3
+    may_end.set()
+    settled(fallback, "first")
+
+
+def test_a_missing_package_is_not_looked_for_again():
+    error = MissingPackage("torch", "is not installed", "Install it.")
+    fallback = Fallback(Scripted("first", error), Scripted("second"), retry_s=0)
+    settled(fallback, "second")
+    assert "request after" not in fallback.health()["reason"]
 
 
 def test_a_first_that_could_not_be_built_is_given_up_from_the_start():

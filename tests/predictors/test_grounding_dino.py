@@ -91,6 +91,18 @@ def test_the_fingerprint_changes_with_what_changes_the_findings(changed, matters
     assert bool(GroundingDinoOptions(**changed).fingerprint) == matters
 
 
+def test_a_folder_counts_by_what_is_in_it_wherever_it_lies(tmp_path):
+    def fingerprint(content, name):
+        weights = tmp_path / name / "model.safetensors"
+        weights.parent.mkdir(exist_ok=True)
+        weights.write_bytes(content)
+        return GroundingDinoOptions(model_id=str(weights.parent)).fingerprint
+
+    may = fingerprint(b"may", "one")
+    assert fingerprint(b"may", "other") == may
+    assert fingerprint(b"june!", "one") != may
+
+
 @pytest.mark.parametrize(
     ("name", "value"),
     [

@@ -1,6 +1,8 @@
 """What runs the models, and what happens where it cannot."""
 
 import builtins
+import os
+import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -103,6 +105,34 @@ def test_where_things_run_does_not_change_the_fingerprint():
     options = {"DEVICE": "cuda", "BACKEND": "openvino", "POSE_THREADS": 3, "MODEL_DIR": "/models"}
 
     assert PoseSettings.of(options).fingerprint == ""
+
+
+def test_a_file_of_ones_own_counts_by_its_content_wherever_it_lies(tmp_path):
+    def fingerprint(content, folder, kept_at_s=0):
+        path = tmp_path / folder / "pose.onnx"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(content)
+        os.utime(path, (kept_at_s, kept_at_s))
+        return PoseSettings.of({"POSE_MODEL": str(path)}).fingerprint
+
+    may = fingerprint(b"may", "a")
+    assert fingerprint(b"may", "b", kept_at_s=1) == may
+    assert fingerprint(b"june", "a") != may
+
+
+def test_the_fingerprint_is_that_of_the_file_that_was_loaded(tmp_path):
+    own = tmp_path / NANODET.name
+    own.write_bytes(b"not yet")
+    predictor = build({"POSE_DETECTOR": str(own), "POSE_MODEL": str(HOLISTIC)})
+    before = predictor.fingerprint
+    shutil.copy(NANODET, own)
+
+    predictor.load()
+    loaded = predictor.fingerprint
+    own.write_bytes(b"no more")
+
+    assert loaded != before
+    assert predictor.fingerprint == loaded
 
 
 def test_paths_may_begin_at_home(monkeypatch):

@@ -197,6 +197,38 @@ def test_a_file_that_changed_on_the_server_starts_anew(host, folder):
     assert folder.get(WeightsFile((f"{host.url}/pose.onnx",))).read_bytes() == OTHER_MODEL
 
 
+@pytest.mark.parametrize("name", ["pose.onnx", "pose.zip"])
+def test_a_file_of_the_same_name_from_another_address_is_another_file(host, tmp_path, name):
+    body = {"a": MODEL, "b": OTHER_MODEL}
+    for place, model in body.items():
+        packed = archive("x/end2end.onnx", content=model)
+        host.files[f"/{place}/{name}"] = model if name == "pose.onnx" else packed
+
+    def use(place, *, allow_downloads=True):
+        settings = PoseSettings.of({"POSE_MODEL": f"{host.url}/{place}/{name}"})
+        folder = WeightsFolder(tmp_path, allow_downloads=allow_downloads)
+        return folder.get(settings.pose_file).read_bytes()
+
+    assert use("a") == use("a") == MODEL
+    with pytest.raises(WeightsUnavailable, match="came from another address, and ALLOW_DOWN"):
+        use("b", allow_downloads=False)
+    assert use("b") == OTHER_MODEL
+    assert host.asked == {f"/a/{name}": 1, f"/b/{name}": 1}
+
+
+def test_a_file_of_unknown_origin_is_taken_for_the_one_at_the_address(tmp_path):
+    (tmp_path / "pose.onnx").write_bytes(MODEL)
+    file = PoseSettings.of({"POSE_MODEL": "http://nowhere.invalid/pose.onnx"}).pose_file
+    assert WeightsFolder(tmp_path, allow_downloads=False).get(file).read_bytes() == MODEL
+
+
+def test_a_file_of_a_mode_may_have_come_from_another_mirror(host, tmp_path):
+    host.files["/pose.onnx"] = MODEL
+    folder = WeightsFolder(tmp_path, allow_downloads=True)
+    folder.get(WeightsFile((f"{host.url}/pose.onnx",)))
+    assert folder.is_here(WeightsFile(("http://nowhere.invalid/pose.onnx",)))
+
+
 def test_a_download_that_always_breaks_off_leaves_no_model(host, folder, tmp_path):
     host.files["/pose.onnx"] = MODEL
     host.break_off = [0, 0, 0]

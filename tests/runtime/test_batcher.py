@@ -107,7 +107,7 @@ class Crowd:
     def go(self):
         self.predictor.may_go_on.set()
         for answer in self.answers:
-            answer.result(5)
+            answer.result(60)
         return self.predictor.batches[1:]
 
 
@@ -240,7 +240,7 @@ def test_who_hangs_up_leaves_the_queue_and_nobody_else_does(crowd):
     gone, answer = crowd.join(Priority.BULK, "a", "b")
     other = crowd.join(Priority.BULK, "c")[1]
     gone.leave()
-    assert [type(entry) for entry in answer.result(5)] == [NotReached] * 2
+    assert [type(entry) for entry in answer.result(60)] == [NotReached] * 2
     assert crowd.go() == [["c"]]
     assert names_of(other.result()) == ["c"]
 
@@ -261,7 +261,7 @@ def test_at_the_deadline_waiting_images_leave_and_running_ones_are_waited_for(pr
     time.sleep(0.4)
     assert not answer.done()
     predictor.may_go_on.set()
-    first, second, third = answer.result(5)
+    first, second, third = answer.result(60)
     assert (first.source, second.source) == ("a", "b")
     assert isinstance(third, NotReached)
 
@@ -274,7 +274,7 @@ def test_no_more_batches_run_at_once_than_were_allowed(pool):
         answers = [pool.submit(batcher.predict, images(str(n)), CATS) for n in range(8)]
         time.sleep(0.2)
         predictor.may_go_on.set()
-        assert [names_of(answer.result(5)) for answer in answers] == [[str(n)] for n in range(8)]
+        assert [names_of(answer.result(60)) for answer in answers] == [[str(n)] for n in range(8)]
         assert predictor.most_at_once == allowed
 
 

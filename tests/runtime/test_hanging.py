@@ -63,7 +63,7 @@ def stick(model, watch, clock, pool):
         model.begun.get(timeout=5)
         clock.now += LIMIT_S
         watch.look()
-        return answer.result(5)
+        return answer.result(60)
 
     return ask
 
@@ -79,7 +79,7 @@ def test_before_its_time_nothing_hangs_and_nobody_is_told(batcher, model, watch,
         assert watch.look() == 1
     assert (hang(batcher), logs, answer.done()) == (None, [], False)
     model.may_go_on.set()
-    assert kinds(answer.result(5)) == [Detections]
+    assert kinds(answer.result(60)) == [Detections]
 
 
 def test_those_in_a_batch_that_hangs_are_let_go_and_may_be_tried_again(batcher, stick):
@@ -102,7 +102,7 @@ def test_those_behind_it_are_answered_at_once_before_and_after_it_is_known(
     clock.now += LIMIT_S
     watch.look()
     for answer in (*behind, stuck):
-        assert all(isinstance(entry, NotReached) for entry in answer.result(5))
+        assert all(isinstance(entry, NotReached) for entry in answer.result(60))
     (late,) = batcher.predict(images("c"), CATS)
     assert "model hangs on another image" in late.cause
     assert sum(batcher.waiting().images.values()) == 0
@@ -114,7 +114,7 @@ def test_who_had_given_up_already_is_let_go_as_well(batcher, model, watch, clock
     model.begun.get(timeout=5)
     clock.now += LIMIT_S
     watch.look()
-    assert kinds(answer.result(5)) == [ModelHangs]
+    assert kinds(answer.result(60)) == [ModelHangs]
 
 
 def test_a_part_of_a_batch_that_failed_before_is_not_to_blame(batcher, model, watch, clock, pool):
@@ -130,7 +130,7 @@ def test_a_part_of_a_batch_that_failed_before_is_not_to_blame(batcher, model, wa
     assert [model.begun.get(timeout=5) for _ in range(2)] == [["a"], ["tar"]]
     clock.now += LIMIT_S
     watch.look()
-    assert kinds(answer.result(5)) == [NotReached, ModelHangs, NotReached]
+    assert kinds(answer.result(60)) == [NotReached, ModelHangs, NotReached]
     assert hang(batcher).images == ("tar",)
 
 
@@ -141,13 +141,13 @@ def test_while_another_call_of_the_same_model_goes_on_others_get_their_turn(watc
     model.begun.get(timeout=5)
     clock.now += LIMIT_S
     watch.look()
-    assert kinds(stuck.result(5)) == [ModelHangs]
+    assert kinds(stuck.result(60)) == [ModelHangs]
     assert kinds(batcher.predict(images("a", "b"), CATS)) == [Detections] * 2
     stuck = pool.submit(batcher.predict, images("tar 2"), CATS)
     until(lambda: model.begun.get(timeout=5) == ["tar 2"])
     clock.now += LIMIT_S
     watch.look()
-    assert kinds(stuck.result(5)) == [ModelHangs]
+    assert kinds(stuck.result(60)) == [ModelHangs]
     assert kinds(batcher.predict(images("a"), CATS)) == [NotReached]
     model.may_go_on.set()
 
@@ -166,7 +166,7 @@ def test_time_in_which_a_model_is_loaded_does_not_count(batcher, model, watch, c
     assert hang(batcher) is None
     clock.now += 1
     watch.look()
-    assert kinds(answer.result(5)) == [ModelHangs]
+    assert kinds(answer.result(60)) == [ModelHangs]
 
 
 def test_with_a_limit_of_nothing_no_call_hangs(model, clock, pool):
@@ -178,7 +178,7 @@ def test_with_a_limit_of_nothing_no_call_hangs(model, clock, pool):
     watch.look()
     assert hang(batcher) is None
     model.may_go_on.set()
-    assert kinds(answer.result(5)) == [Detections]
+    assert kinds(answer.result(60)) == [Detections]
 
 
 # What is said
@@ -213,7 +213,7 @@ def test_a_thread_of_the_watch_looks_by_itself(model, pool):
     batcher = Batcher(BatchQueue(model, watch=watch))
     answer = pool.submit(batcher.predict, images("tar"), CATS)
     assert told.get(timeout=5).images == ("tar",)
-    assert kinds(answer.result(5)) == [ModelHangs]
+    assert kinds(answer.result(60)) == [ModelHangs]
     assert watch.hangs
     watch.close()
 

@@ -142,7 +142,7 @@ def test_a_load_that_nothing_is_seen_of_hangs_after_the_limit(batcher, begin, pa
     assert not loading.done()
     pass_time(1)
     assert hang(batcher).is_loading
-    loading.result(5)
+    loading.result(60)
 
 
 @pytest.mark.parametrize("where", ["folder", "health"])
@@ -177,7 +177,7 @@ def test_with_a_limit_of_nothing_no_load_hangs(model, clock, pool, begin):
     assert watch.look() == 600
     assert hang(batcher) is None
     model.may_be_ready.set()
-    loading.result(5)
+    loading.result(60)
 
 
 def test_a_model_that_is_loaded_as_late_as_in_its_first_batch_is_noticed_too(
@@ -188,7 +188,7 @@ def test_a_model_that_is_loaded_as_late_as_in_its_first_batch_is_noticed_too(
     pass_time(LIMIT_S - 1)
     assert hang(batcher) is None
     pass_time(1)
-    (entry,) = answer.result(5)
+    (entry,) = answer.result(60)
     assert "model hangs while it is loaded" in entry.cause
     batcher.load()  # does not wait for what does not come
 
@@ -206,9 +206,9 @@ def test_all_who_wait_for_one_load_are_let_go_and_told_so_at_once(
     behind = pool.submit(batcher.predict, images("b"), CATS)
     until(lambda: sum(batcher.waiting().images.values()) == 1)
     pass_time(LIMIT_S)
-    first.result(5)
-    second.result(5)
-    assert kinds(waiting.result(5) + behind.result(5)) == [NotReached] * 3
+    first.result(60)
+    second.result(60)
+    assert kinds(waiting.result(60) + behind.result(60)) == [NotReached] * 3
     batcher.load()
     (late,) = batcher.predict(images("c"), CATS)
     assert model.loads.empty()
@@ -222,7 +222,7 @@ def test_who_leaves_and_whose_time_is_over_waits_for_no_load(batcher, begin, poo
     caller = Caller(Priority.BACKGROUND)
     waiting = pool.submit(at(batcher, caller).load)
     caller.leave()
-    waiting.result(5)
+    waiting.result(60)
 
 
 def test_no_image_is_blamed(watch, pool, pass_time, tmp_path):
@@ -235,7 +235,7 @@ def test_no_image_is_blamed(watch, pool, pass_time, tmp_path):
         answer = pool.submit(predictor.predict, images("tar"), CATS)
         models[-1].begun.get(timeout=5)
         pass_time(LIMIT_S)
-        assert kinds(answer.result(5)) == [NotReached]
+        assert kinds(answer.result(60)) == [NotReached]
     mended = Model()
     mended.may_go_on.set()
     predictor = Remembered(Batcher(BatchQueue(Noted(mended, memory))), memory)
@@ -280,7 +280,7 @@ def test_who_waits_for_a_load_that_fails_is_told_why_and_the_next_one_tries_agai
     model.may_be_ready.set()
     for one in waiting:
         with pytest.raises(WeightsUnavailable, match="hub is away"):
-            one.result(5)
+            one.result(60)
     model.refusal = None
     batcher.load()
     assert model.health()["loaded"]
@@ -310,7 +310,7 @@ def test_a_thread_of_the_watch_notices_it_by_itself(model, begin):
     told = Queue()
     watch = Watch(0.0, 0.05, hung=told.put)
     batcher = Batcher(BatchQueue(model, watch=watch))
-    begin(batcher).result(5)
+    begin(batcher).result(60)
     assert told.get(timeout=5).is_loading
     assert watch.hangs
     watch.close()

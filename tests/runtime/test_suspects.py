@@ -56,7 +56,7 @@ def process(findings, clock, pool):
             until(lambda: any("tar" in name for name in models[-1].begun.get(timeout=5)))
             clock.now += LIMIT_S
             watch.look()
-            return answer.result(5)
+            return answer.result(60)
 
         remembered = Remembered(Batcher(queue), memories[-1])
 
@@ -107,7 +107,7 @@ def test_a_suspect_shares_no_batch_with_what_others_ask_for(process, pool):
     answers = [pool.submit(second.ask, images(*names)) for names in ("ab", "cd", "ef")]
     second.model.may_go_on.set()
     for answer in (blocked, *answers):
-        answer.result(5)
+        answer.result(60)
     batches = second.model.batches()
     assert ["a"] in batches
     assert ["b"] in batches

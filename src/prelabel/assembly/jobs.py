@@ -36,6 +36,7 @@ from prelabel.labelstudio_api.siblings import Siblings
 from prelabel.learning.sequence import Options
 from prelabel.plan import Plan, Predictors, Taught
 from prelabel.predictors.base import Predictor
+from prelabel.predictors.fallback import RETRY_S
 from prelabel.runtime.batch_queue import BatchQueue
 from prelabel.runtime.batcher import Batcher
 from prelabel.runtime.clock import UNTIMED
@@ -96,9 +97,8 @@ def _means_of_worker(
     cache = images(settings, fetcher(settings).fetch, UNTIMED)
     fetchers = ThreadPoolExecutor(settings.fetch_threads, thread_name_prefix="fetch")
     found_by = remembering(
-        predictors(settings),
+        predictors(settings, retry_s=RETRY_S),
         memory(settings),
-        settings,
         lambda found_by: queued(found_by, watch=watch),
     )
     shared = Studio(cache, fetchers, Siblings(studio))

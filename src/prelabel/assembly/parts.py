@@ -42,16 +42,23 @@ def database(settings: Settings) -> Database:
     return open_database(settings.database_url.get_secret_value(), settings.data_folder)
 
 
-def predictors(settings: Settings) -> Predictors:
-    """What finds boxes and poses, each with a predictor behind it that is always there."""
+def predictors(settings: Settings, *, retry_s: float | None = None) -> Predictors:
+    """What finds boxes and poses, each with a predictor behind it that is always there.
+
+    Args:
+        settings: Which ones.
+        retry_s: After how long missing weights are looked for again; see `Fallback`.
+    """
     hand_down(_QUIET | (_OFFLINE if settings.local_data_only else {}))
     return Predictors(
-        boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings),
-        poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings),
+        boxes=_with_fallback(settings.boxes_predictor, "opencv-fallback", settings, retry_s),
+        poses=_with_fallback(settings.poses_predictor, "embedded-pose", settings, retry_s),
     )
 
 
-def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor:
+def _with_fallback(
+    name: str, last_resort: str, settings: Settings, retry_s: float | None
+) -> Predictor:
     """A predictor by name, with one behind it that needs no weights from elsewhere."""
     options = settings.options()
     runs_embedded = {} if settings.backend == "openvino" else {"BACKEND": "onnxruntime"}
@@ -59,7 +66,7 @@ def _with_fallback(name: str, last_resort: str, settings: Settings) -> Predictor
     if name == last_resort:
         return second
     try:
-        return Fallback(registry.create(name, options), second)
+        return Fallback(registry.create(name, options), second, retry_s=retry_s)
     except SettingsError:
         raise
     except OperatorError as error:

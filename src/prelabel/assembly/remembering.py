@@ -1,7 +1,6 @@
 """Builds the prediction store, and what asks it before a model."""
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import structlog
 
@@ -38,7 +37,6 @@ def memory(settings: Settings) -> Memory | None:
 def remembering(
     found_by: Predictors,
     known: Memory | None,
-    settings: Settings,
     queued: Callable[[Predictors], Predictors] = lambda unqueued: unqueued,
 ) -> Predictors:
     """The same predictors, each asked only for what is not known.
@@ -46,29 +44,9 @@ def remembering(
     Args:
         found_by: What finds boxes and poses.
         known: What is known; None where nothing is remembered.
-        settings: Where weights of one's own lie.
         queued: Puts queues in front of predictors; what is known waits in none.
     """
     if known is None:
         return queued(found_by)
-    boxes = _stamp(Path(settings.grounding_dino_model_id).expanduser())
-    poses = _stamp(*(Path(one) for one in (settings.pose_detector, settings.pose_model) if one))
-    behind = queued(
-        Predictors(Noted(found_by.boxes, known, boxes), Noted(found_by.poses, known, poses))
-    )
-    return Predictors(
-        Remembered(behind.boxes, known, boxes), Remembered(behind.poses, known, poses)
-    )
-
-
-def _stamp(*own: Path) -> str:
-    """What changes when somebody trains weights of their own anew under the same name."""
-    files = sorted({file for path in own for file in _files(path)})
-    return repr([(file.name, file.stat().st_size, file.stat().st_mtime_ns) for file in files])
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_file():
-        yield path
-    elif path.is_dir():
-        yield from (file for file in path.iterdir() if file.is_file())
+    behind = queued(Predictors(Noted(found_by.boxes, known), Noted(found_by.poses, known)))
+    return Predictors(Remembered(behind.boxes, known), Remembered(behind.poses, known))

@@ -175,7 +175,7 @@ def _here(
     if known:
         stack.callback(known.close)
     found_by = remembering(
-        predictors(settings), known, settings, lambda found_by: queued(found_by, watch=watch)
+        predictors(settings), known, lambda found_by: queued(found_by, watch=watch)
     )
     plan, warnings = prepare(project, found_by)
     check_loaded(plan)

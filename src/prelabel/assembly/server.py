@@ -38,6 +38,7 @@ from prelabel.media.fetch import Fetcher
 from prelabel.media.references import ImageReference, Origin
 from prelabel.media.room import ImageRoom
 from prelabel.plan import Predictors
+from prelabel.predictors.fallback import RETRY_S
 from prelabel.runtime.ending import Ending
 from prelabel.server.admission import Admission
 from prelabel.server.afterwards import Afterwards
@@ -47,6 +48,7 @@ from prelabel.server.learning import Learning
 from prelabel.server.metrics import Metrics
 from prelabel.server.processes import Processes, folder_of_siblings
 from prelabel.server.service import Service
+from prelabel.server.signing_in import SigningIn
 from prelabel.settings import Settings, load
 from prelabel.store.jobs import Jobs
 from prelabel.store.learned import LearnedVersions
@@ -99,9 +101,8 @@ def service(settings: Settings, ending: Ending | None = None) -> Service:
     known = memory(settings)
     watch = watch_over_models(settings, ending.hung if ending else lambda _: None)
     found_by = remembering(
-        predictors(settings),
+        predictors(settings, retry_s=RETRY_S),
         known,
-        settings,
         lambda found_by: queued(found_by, metrics.ran, watch),
     )
 
@@ -132,6 +133,7 @@ def service(settings: Settings, ending: Ending | None = None) -> Service:
         backfilling=_backfilling(settings, found_by, shared, taught, metrics.called),
         metrics=metrics,
         afterwards=Afterwards(shared) if known and not is_signed_in(settings) else None,
+        signing_in=SigningIn(studio.whoami) if studio else None,
         closing=close,
     )
 

@@ -1,5 +1,6 @@
 """The `prelabel` command. Each command has a file of its own and imports what it needs inside."""
 
+import errno
 import sys
 from typing import Annotated, NoReturn
 
@@ -23,7 +24,7 @@ from prelabel.cli.studio import studio
 from prelabel.cli.train import train
 from prelabel.cli.warmup import warmup
 from prelabel.cli.worker import worker
-from prelabel.errors import MissingPackage, PrelabelError, consequence_of
+from prelabel.errors import MissingPackage, OperatorError, PrelabelError, consequence_of
 
 app = typer.Typer(
     help="Pre-annotation for Label Studio.",
@@ -79,6 +80,11 @@ def main() -> None:
             raise  # a defect of ours
         step = "Install it; `prelabel doctor` names the extras of prelabel that bring more."
         _end(MissingPackage(error.name, "it is not installed", step))
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise  # a defect of ours
+        place = error.filename or "what the command writes"
+        _end(OperatorError(str(place), "the disk is full", "Make room there, and run it again."))
 
 
 def _end(error: PrelabelError) -> NoReturn:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import AsJson, LabelStudioUrl, Token, ready, text_of
+from prelabel.cli.options import AsJson, LabelStudioUrl, Token, label_config_of, ready
 
 if TYPE_CHECKING:
     from prelabel.labelstudio_api.backends import Connection, Trial
@@ -85,7 +85,7 @@ def connect(
             backend_url or own_url(settings).replace("127.0.0.1", "localhost"),
             project_title=project_title,
             project_id=project_id,
-            label_config=text_of(label_config) if label_config else None,
+            label_config=label_config_of(label_config) if label_config else None,
             basic_auth=_basic_auth(settings),
         )
         if not as_json:

@@ -33,8 +33,10 @@ def demo(
     data_dir: Annotated[Path, typer.Option(help="Label Studio's data and the logs.")] = Path(
         ".prelabel/demo"
     ),
-    port: Annotated[int, typer.Option(help="Port of Label Studio.")] = 8080,
-    backend_port: Annotated[int, typer.Option(help="Port of the backend.")] = 9090,
+    port: Annotated[int, typer.Option(help="Port of Label Studio.", min=1, max=65535)] = 8080,
+    backend_port: Annotated[
+        int, typer.Option(help="Port of the backend.", min=1, max=65535)
+    ] = 9090,
     check: Annotated[
         bool,
         typer.Option("--check", help="On free ports and new data: verify, report and end."),

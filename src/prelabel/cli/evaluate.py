@@ -12,8 +12,8 @@ from prelabel.cli.options import (
     LabelStudioUrl,
     ProjectId,
     Token,
+    label_config_of,
     ready,
-    text_of,
 )
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def project(
 
     settings = ready(label_studio_url=url, label_studio_api_key=token)
     if exported is not None and number is None and label_config is not None:
-        schema = Schema(parse(text_of(label_config)))
+        schema = Schema(parse(label_config_of(label_config)))
         source = str(exported)
         compared = compare(tasks_of_file(exported), schema, model_version)
     elif number is not None and exported is None and label_config is None:

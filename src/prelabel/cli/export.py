@@ -7,7 +7,14 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from prelabel.cli.options import ConfigFile, LabelStudioUrl, ProjectId, Token, ready, text_of
+from prelabel.cli.options import (
+    ConfigFile,
+    LabelStudioUrl,
+    ProjectId,
+    Token,
+    label_config_of,
+    ready,
+)
 from prelabel.export.formats import Format
 
 if TYPE_CHECKING:
@@ -64,7 +71,7 @@ def export(
         asked = project is not None or (copy_images and settings.label_studio_url)
         studio = stack.enter_context(label_studio(settings)) if asked else None
         if exported is not None and label_config is not None:
-            xml, tasks = text_of(label_config), tasks_of_file(exported)
+            xml, tasks = label_config_of(label_config), tasks_of_file(exported)
         else:
             assert studio is not None
             assert project is not None

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 if TYPE_CHECKING:
-    from prelabel.predictors.weights import WeightsFile
+    from prelabel.predictors.weights import ModelFile, WeightsFile
     from prelabel.settings import Settings
 
 models = typer.Typer(no_args_is_help=True, help="List, fetch and check the pose models.")
@@ -29,26 +30,23 @@ ModeNames = Annotated[
 
 @models.command("list")
 def list_models(model_dir: ModelDir = None) -> None:
-    """List the model files of each mode and whether they are here."""
-    folder = _folder(_settings(model_dir))
-    for mode, file in _files(None):
-        path, archive = folder / file.onnx_name, folder / file.download_name
-        state = "as .zip" if archive.is_file() else "not here"
-        if path.is_file():
-            state = f"{path.stat().st_size / 1e6:.1f} MB"
-        print(f"{mode:12} {state:>10}  {file.onnx_name}")
+    """List the model files of each mode, and your own, and whether they are here."""
+    settings = _settings(model_dir)
+    for mode, file in chain(_files(None), _own(settings)):
+        name, state = _found(_folder(settings), file)
+        print(f"{mode:12} {state:>10}  {name}")
     for path in _embedded():
         print(f"{'embedded':12} {path.stat().st_size / 1e6:>7.1f} MB  {path.name}")
 
 
 @models.command()
 def download(modes: ModeNames = None, model_dir: ModelDir = None, mirror: Mirror = "") -> None:
-    """Fetch the model files of the given modes that are not here yet."""
+    """Fetch the model files of the given modes, and your own, that are not here yet."""
     from prelabel.predictors.weights import WeightsFolder
 
     settings = _settings(model_dir, mirror)
     folder = WeightsFolder(_folder(settings), allow_downloads=True)
-    for _, file in _files(modes, settings.model_mirror):
+    for _, file in chain(_files(modes, settings.model_mirror), _own(settings)):
         print(folder.get(file))
 
 
@@ -61,8 +59,11 @@ def verify(model_dir: ModelDir = None) -> None:
     from prelabel.predictors.weights import recorded_digest
 
     expected = {path: EMBEDDED[path.name] for path in _embedded()}
-    folder = _folder(_settings(model_dir))
-    expected |= {path: recorded_digest(path) for path in sorted(folder.glob("*.onnx"))}
+    settings = _settings(model_dir)
+    here = sorted(_folder(settings).glob("*.onnx"))
+    # Those that were fetched lie there, too.
+    here += [file for _, file in _own(settings) if isinstance(file, Path) and file not in here]
+    expected |= {path: recorded_digest(path) for path in here}
     damaged = []
     for path, wanted in expected.items():
         try:
@@ -79,7 +80,7 @@ def verify(model_dir: ModelDir = None) -> None:
         raise WeightsUnavailable(
             ", ".join(damaged),
             "it cannot be read, or its digest is not the one that was written down",
-            "Delete it and run prelabel models download; "
+            "Delete it and run prelabel models download, or put yours back; "
             "those in the package come back when prelabel is installed again.",
         )
 
@@ -107,6 +108,32 @@ def _embedded() -> list[Path]:
     from prelabel.predictors.pose_models import EMBEDDED, embedded_folder
 
     return [embedded_folder() / name for name in EMBEDDED]
+
+
+def _own(settings: Settings) -> Iterator[tuple[str, ModelFile]]:
+    """Setting and file, for each of the user's own models."""
+    from prelabel.predictors.pose_settings import PoseSettings
+
+    pose = PoseSettings.of(settings.options())
+    if settings.pose_detector:
+        yield "own detector", pose.detector_file
+    if settings.pose_model:
+        yield "own pose", pose.pose_file
+
+
+def _found(folder: Path, file: ModelFile) -> tuple[str, str]:
+    """What a file is called, and whether it is here."""
+    from prelabel.predictors.weights import WeightsFolder
+
+    if isinstance(file, Path):
+        path, is_here, archive = file, file.is_file(), None
+        name = str(file)
+    else:
+        path, archive = folder / file.onnx_name, folder / file.download_name
+        name, is_here = file.onnx_name, WeightsFolder(folder, allow_downloads=False).is_here(file)
+    if is_here:
+        return name, f"{path.stat().st_size / 1e6:.1f} MB"
+    return name, "as .zip" if archive and archive.is_file() else "not here"
 
 
 def _files(modes: list[str] | None, mirror: str = "") -> Iterator[tuple[str, WeightsFile]]:

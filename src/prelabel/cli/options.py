@@ -73,6 +73,23 @@ def text_of(file: Path) -> str:
         raise _unreadable(file, error) from error
 
 
+def label_config_of(file: Path) -> str:
+    """The label config in a file that an option names.
+
+    Raises:
+        SettingsError: It cannot be read, or is none.
+    """
+    from prelabel.errors import InvalidRequest, SettingsError
+    from prelabel.labelstudio.config import parse
+
+    xml = text_of(file)
+    try:
+        parse(xml)
+    except InvalidRequest as error:
+        raise SettingsError(str(file), error.cause, "Correct it, or name another file.") from error
+    return xml
+
+
 def bytes_of(file: Path) -> bytes:
     """The bytes of a file that an option names, such as a picture.
 

@@ -7,6 +7,7 @@ import typer
 from prelabel.cli.options import AsJson, LabelStudioUrl, ProjectId, Token, ready
 
 if TYPE_CHECKING:
+    from prelabel.labelstudio_api.client import LabelStudio
     from prelabel.settings import Settings
 
 predictions = typer.Typer(help="List and delete a project's predictions.", no_args_is_help=True)
@@ -27,7 +28,7 @@ def list_versions(
 
     settings = ready(label_studio_url=url, label_studio_api_key=token, project_id=project)
     with label_studio(settings) as studio:
-        versions = studio.model_versions(_project(settings))
+        versions = _held(studio, _project(settings))
     if as_json:
         print(json.dumps(versions))
         return
@@ -55,8 +56,8 @@ def delete(
     settings = ready(label_studio_url=url, label_studio_api_key=token, project_id=project)
     number = _project(settings)
     with label_studio(settings) as studio:
-        versions = studio.model_versions(number)
-        if not versions.get(model_version):
+        versions = _held(studio, number)
+        if model_version not in versions:
             held = ", ".join(sorted(versions)) or "none"
             raise SettingsError(
                 f"model version {model_version!r}",
@@ -72,6 +73,11 @@ def delete(
         delete_version(studio, number, model_version)
         left = studio.model_versions(number).get(model_version, 0)
     print(f"deleted {versions[model_version] - left} predictions of {model_version}")
+
+
+def _held(studio: "LabelStudio", project: int) -> dict[str, int]:
+    """How many predictions each version has; the title of a backend, listed with 0, is none."""
+    return {version: count for version, count in studio.model_versions(project).items() if count}
 
 
 def _project(settings: "Settings") -> int:

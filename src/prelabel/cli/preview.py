@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from prelabel.cli.options import ready, text_of
+from prelabel.cli.options import label_config_of, ready
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +45,7 @@ def preview(
     from prelabel.preview.files import preview_files, preview_plan
 
     settings = ready()
-    config = text_of(label_config) if label_config else None
+    config = label_config_of(label_config) if label_config else None
     plan = preview_plan(find, config, predictors(settings))
     for warning in plan.warnings:
         print(f"{label_config}: {warning}", file=sys.stderr)

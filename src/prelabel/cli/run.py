@@ -129,6 +129,7 @@ def _run(
     from prelabel.batch.progress import ProgressLine
     from prelabel.batch.run import Options
     from prelabel.batch.run import run as go
+    from prelabel.errors import SettingsError
     from prelabel.logs import configure
 
     configure("ERROR" if quiet else settings.log_level, settings.log_format)
@@ -144,8 +145,8 @@ def _run(
                 summary = go(ready.parts, options, interrupt, line)
         try:
             return summary, ready.write_report(summary, report)
-        except OSError as error:  # the predictions are pushed all the same
-            print(f"prelabel: the report cannot be written ({error})", file=sys.stderr)
+        except SettingsError as error:  # the predictions are pushed all the same
+            print(f"prelabel: {error}", file=sys.stderr)
             return summary, None
 
 
@@ -212,7 +213,7 @@ def _print(summary: "RunSummary", report: Path | None, *, as_json: bool, quiet: 
         print(json.dumps(told))
     elif not quiet:
         print("\n".join(_account(summary, report)))
-    for warning in summary.warnings if quiet or as_json else ():
+    for warning in summary.warnings if as_json and not quiet else ():
         print(f"prelabel: {warning}", file=sys.stderr)
 
 

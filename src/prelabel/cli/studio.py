@@ -12,7 +12,9 @@ from prelabel.cli.options import Executable, bytes_of, ready
 def studio(
     context: typer.Context,
     *,
-    port: Annotated[int, typer.Option("--port", "-p", help="Port of Label Studio.")] = 8080,
+    port: Annotated[
+        int, typer.Option("--port", "-p", help="Port of Label Studio.", min=1, max=65535)
+    ] = 8080,
     backend_url: Annotated[
         str | None,
         typer.Option(

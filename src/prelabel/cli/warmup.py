@@ -21,7 +21,7 @@ def warmup(
             help="The backend. (default: http://127.0.0.1:9090, https where SSL_CERTFILE is set)"
         ),
     ] = None,
-    timeout: Annotated[float, typer.Option(help="Seconds to wait for the model.")] = 900.0,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for the model.", min=0.1)] = 900.0,
 ) -> None:
     """Have a running backend load its model, and say what answered and how long it took."""
     from prelabel.assembly.credentials import credentials

@@ -128,7 +128,7 @@ def backend(case: Case) -> Diagnosis:
         return failure(
             f"{shown(url)}: {error.cause}",
             "Whoever asks there gets no predictions.",
-            "prelabel serve   # on that machine, with the settings that it has here",
+            error.next_step,
         )
     if "model_loaded" not in health:
         return failure(

@@ -1,6 +1,7 @@
 """One file over HTTP: whole or not at all, and from where it broke off."""
 
 import hashlib
+from functools import lru_cache
 from pathlib import Path
 
 import httpx2
@@ -66,6 +67,23 @@ def file_digest(path: Path) -> str:
     """The sha256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def content_mark(path: Path) -> str:
+    """What changes with the content of a file, or of the files in a folder; "" where none is."""
+    try:
+        files = [one for one in path.iterdir() if one.is_file()] if path.is_dir() else [path]
+        stats = [(one, one.stat()) for one in sorted(files)]
+        return "".join(
+            f"{one.name} {_digest_of(one, stat.st_mtime_ns, stat.st_size)}\n" for one, stat in stats
+        )
+    except OSError:
+        return ""
+
+
+@lru_cache
+def _digest_of(path: Path, _mtime_ns: int, _size: int) -> str:
+    return file_digest(path)
 
 
 def _go_on(url: str, part: Path) -> None:

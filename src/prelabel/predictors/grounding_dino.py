@@ -160,6 +160,7 @@ class GroundingDino:
     def _loaded(self) -> Network:
         """The network, loaded now if need be; the lock is held."""
         if self._network is None:
+            self.fingerprint = self._options.fingerprint  # a folder's files may have changed
             try:
                 self._network = self._open_on(self._options, self._options.device)
             except DeviceFailed as error:

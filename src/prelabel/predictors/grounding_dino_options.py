@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from prelabel.errors import SettingsError, WeightsUnavailable
+from prelabel.predictors.download import content_mark
 from prelabel.predictors.registry import fingerprint
 
 DEFAULT_MODEL_ID = "IDEA-Research/grounding-dino-tiny"
@@ -97,10 +98,15 @@ class GroundingDinoOptions:
 
     @property
     def fingerprint(self) -> str:
-        """A digest of the options that change what is found; "" with the defaults."""
+        """A digest of the options that change what is found; "" with the defaults.
+
+        A folder counts by what is in its files now, wherever it lies.
+        """
         neutral = {"device", "batch_size", "threads", "allow_downloads"}
         defaults = {field.name: field.default for field in fields(self)}
         values = {name: getattr(self, name) for name in defaults if name not in neutral}
+        if _is_folder(self.model_id):
+            values["model_id"] = content_mark(Path(self.source))
         return fingerprint(values, defaults)
 
     @property

@@ -9,6 +9,7 @@ from typing import Any
 from prelabel.errors import SettingsError
 from prelabel.media.references import parse_url, shown
 from prelabel.predictors.cores import usable_cores
+from prelabel.predictors.download import content_mark
 from prelabel.predictors.modes import MODES, weights_file
 from prelabel.predictors.registry import fingerprint
 from prelabel.predictors.sessions import Runtime, require_known
@@ -57,7 +58,7 @@ class PoseSettings:
         pose_file: The pose model: the mode's, or one of one's own.
         channel_order: What pose models are fed.
         rectangular_detector: Whether a detector that takes any size is spared the padding.
-        fingerprint: "" where every setting that changes an answer has its default.
+        given: The settings that change an answer, by name.
     """
 
     mode: str
@@ -69,7 +70,7 @@ class PoseSettings:
     pose_file: ModelFile
     channel_order: ChannelOrder
     rectangular_detector: bool
-    fingerprint: str
+    given: Mapping[str, object]
 
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> "PoseSettings":
@@ -102,8 +103,18 @@ class PoseSettings:
             pose_file=_file(values, "POSE_MODEL", mode.pose),
             channel_order=values["POSE_CHANNEL_ORDER"],
             rectangular_detector=values["POSE_DETECTOR_SHAPE"] == "rectangular",
-            fingerprint=fingerprint({key: values[key] for key in _CHANGE_THE_ANSWER}, DEFAULTS),
+            given={key: values[key] for key in _CHANGE_THE_ANSWER},
         )
+
+    @property
+    def fingerprint(self) -> str:
+        """A digest of the settings that change an answer, "" where all have their default.
+
+        A file of one's own counts by what is in it now, wherever it lies.
+        """
+        files = {"POSE_DETECTOR": self.detector_file, "POSE_MODEL": self.pose_file}
+        own = {key: content_mark(one) for key, one in files.items() if isinstance(one, Path)}
+        return fingerprint({**self.given, **own}, DEFAULTS)
 
 
 def default_model_dir() -> Path:
@@ -126,7 +137,7 @@ def _file(values: Mapping[str, Any], key: str, of_mode: str) -> ModelFile:
         return _path(own)
     url, _, sha256 = own.partition("#sha256=")  # as pip has it
     _require_address(key, url)
-    return WeightsFile((url,), sha256.lower())
+    return WeightsFile((url,), sha256.lower(), is_own=True)
 
 
 def _path(text: str | Path) -> Path:

@@ -1,5 +1,6 @@
 """Model files: found in a folder, or fetched into it once, whole, by one process at a time."""
 
+import hashlib
 import os
 import shutil
 import zipfile
@@ -33,10 +34,13 @@ class WeightsFile:
         urls: Where it can be had, first choice first: an `.onnx`, or a `.zip` that holds one.
         sha256: Digest of the fetched file where it is known, else "": one that is here and came
             with another digest counts as missing.
+        is_own: Whether it is one of the user's own: its name says nothing, and where there is no
+            digest, one of that name that came from another address counts as missing.
     """
 
     urls: tuple[str, ...]
     sha256: str = ""
+    is_own: bool = False
 
     @property
     def download_name(self) -> str:
@@ -104,10 +108,7 @@ class WeightsFolder:
             _require_own(file)
             return True
         path = self.path(file)
-        if not _is_file(path):
-            return False
-        fetched = _fetched_digest(path)
-        return not file.sha256 or not fetched or fetched == file.sha256
+        return _is_file(path) and not _other(file, path)
 
     def _own(self, file: Path) -> Path:
         _require_own(file)
@@ -140,7 +141,7 @@ class WeightsFolder:
             log.info("download_started", url=shown(url), folder=str(self._folder))
             try:
                 fetch(url, part, file.sha256)
-                unpack_or_move(part, path)
+                unpack_or_move(part, path, _mark_of(url))
             except WeightsUnavailable as error:
                 log.warning("download_failed", url=shown(url), cause=error.cause)
                 causes.append(f"{urlsplit(url).hostname}: {error.cause}")
@@ -151,11 +152,9 @@ class WeightsFolder:
 
     def _require_downloads(self, file: WeightsFile) -> None:
         if not self._allow_downloads:
-            other = _is_file(self.path(file))
-            cause = f"the one there did not come with sha256 {file.sha256}" if other else ""
-            raise self._unavailable(
-                file, f"{cause or 'it is not there'}, and ALLOW_DOWNLOADS is false"
-            )
+            path = self.path(file)
+            cause = _other(file, path) if _is_file(path) else "it is not there"
+            raise self._unavailable(file, f"{cause}, and ALLOW_DOWNLOADS is false")
 
     def _unavailable(self, file: WeightsFile, cause: str) -> WeightsUnavailable:
         return WeightsUnavailable(
@@ -198,17 +197,22 @@ class WeightsFolder:
             ) from error
 
 
-def unpack_or_move(part: Path, path: Path) -> None:
+def unpack_or_move(part: Path, path: Path, came_from: str = "") -> None:
     """Turn a fetched `.zip.part` or `.onnx.part` into the model at `path`; `part` is gone after.
+
+    Args:
+        part: What was fetched.
+        path: Where the model is to be.
+        came_from: What is written down of the address.
 
     Raises:
         WeightsUnavailable: It is an archive that cannot be read, or holds no model; or no model.
     """
     try:
         if Path(part.stem).suffix.lower() == ".zip":
-            unpack(part, path)
+            unpack(part, path, came_from)
         elif is_whole_model(part):
-            _put_in_place(part, path)
+            _put_in_place(part, path, came_from=came_from)
         else:
             raise WeightsUnavailable(
                 str(path), "what came is no whole ONNX model", "Check the address, and try again."
@@ -217,7 +221,7 @@ def unpack_or_move(part: Path, path: Path) -> None:
         part.unlink(missing_ok=True)
 
 
-def unpack(archive: Path, path: Path) -> None:
+def unpack(archive: Path, path: Path, came_from: str = "") -> None:
     """Write the one model inside a `.zip` (OpenMMLab's lie in a folder, as end2end.onnx) to `path`.
 
     Raises:
@@ -229,7 +233,7 @@ def unpack(archive: Path, path: Path) -> None:
             model = _the_model_in(entries, archive)
             with entries.open(model) as source, unpacked.open("wb") as target:
                 shutil.copyfileobj(source, target)  # compares the entry's checksum at its end
-        _put_in_place(unpacked, path, file_digest(archive))
+        _put_in_place(unpacked, path, file_digest(archive), came_from)
     except _BAD_ARCHIVE as error:
         raise _bad_archive(archive, f"it is not a whole .zip ({error})") from error
     finally:
@@ -258,14 +262,34 @@ def recorded_digest(path: Path) -> str:
 
 def _fetched_digest(path: Path) -> str:
     """The sha256 of the archive that the model at `path` came in, or its own, or ""."""
-    return _record(path)[-1]
+    own, of_archive, _ = _record(path)
+    return of_archive or own
 
 
-def _record(path: Path) -> list[str]:
+def _record(path: Path) -> tuple[str, str, str]:
+    """Of the model at `path`: its sha256, that of its archive, the mark of its address; or ""."""
     try:
-        return _record_of(path).read_text().split() or [""]
+        lines = _record_of(path).read_text().splitlines()
     except OSError:
-        return [""]
+        lines = []
+    own, of_archive, mark, *_ = [*lines, "", "", ""]
+    return own, of_archive, mark
+
+
+def _other(file: WeightsFile, path: Path) -> str:
+    """Why the model at `path` is another one of the same name, as far as that is known; or ""."""
+    fetched, mark = _fetched_digest(path), _record(path)[2]
+    if file.sha256:
+        is_other = fetched and fetched != file.sha256
+        return f"the one there did not come with sha256 {file.sha256}" if is_other else ""
+    if file.is_own and mark and mark not in map(_mark_of, file.urls):
+        return "the one there came from another address"
+    return ""
+
+
+def _mark_of(url: str) -> str:
+    """What is written down of an address, which may hold a secret."""
+    return hashlib.sha256(url.encode()).hexdigest()
 
 
 def _is_of_archive(path: Path, archive: Path) -> bool:
@@ -295,12 +319,12 @@ def _require_own(file: Path) -> None:
         raise WeightsUnavailable(str(file), "it may not be read", _LET_READ)
 
 
-def _put_in_place(part: Path, path: Path, archive_digest: str = "") -> None:
+def _put_in_place(part: Path, path: Path, archive_digest: str = "", came_from: str = "") -> None:
     part.chmod(FILE_MODE)
     record, digest = _record_of(path), file_digest(part)
     record.unlink(missing_ok=True)  # so that it never speaks of another file
     part.replace(path)
-    record.write_text(f"{digest}\n{archive_digest}\n")
+    record.write_text(f"{digest}\n{archive_digest}\n{came_from}\n")
     record.chmod(FILE_MODE)
 
 

@@ -153,6 +153,7 @@ class WholeBody:
         with self._loading:
             if self._estimator is None:
                 models, runtime = self._find_models(self._settings), self._settings.runtime
+                self.fingerprint = self._settings.fingerprint  # files of one's own may have changed
                 self._estimator = PoseEstimator.opened(models, runtime, self.name)
                 log.info("pose_loaded", name=self.name, device=self._estimator.device)
                 if self._estimator.reason:

@@ -32,20 +32,18 @@ class Noted(Wrapping):
     Args:
         predictor: What answers.
         memory: Where it is noted.
-        made_with: Whatever else decides what it finds, beside its name and its fingerprint.
     """
 
-    def __init__(self, predictor: Predictor, memory: Memory, made_with: str = "") -> None:
+    def __init__(self, predictor: Predictor, memory: Memory) -> None:
         super().__init__(predictor)
         self._memory = memory
-        self._made_with = made_with
         self._doubts = _Doubts()
 
     def predict(self, images: Sequence[Image], ask: Ask) -> Answer:
         """One entry per image; raises as the predictor does."""
         if is_of_the_moment(ask):
             return self._predictor.predict(images, ask)
-        model = model_of(self._predictor, self._made_with)
+        model = model_of(self._predictor)
         keys = keys_of(images, ask, model, wants_neighbours=self.wants_neighbours)
         entries: list[Detections | Poses | PrelabelError | None] = [*self._memory.recent(keys)]
         open_at = [place for place, entry in enumerate(entries) if entry is None]
@@ -57,7 +55,7 @@ class Noted(Wrapping):
             for place, entry in zip(places, answer, strict=True):
                 entries[place] = entry
             # Else another one has taken over meanwhile, and may have answered.
-            if model_of(self._predictor, self._made_with) == model:
+            if model_of(self._predictor) == model:
                 self._note_all([keys[place] for place in places], answer)
         for place in open_at:
             entries[place] = entries[asked_at[keys[place] or place]]
@@ -72,7 +70,7 @@ class Noted(Wrapping):
         """
         if is_of_the_moment(ask):
             return lambda: None
-        model = model_of(self._predictor, self._made_with)
+        model = model_of(self._predictor)
         keys = keys_of(images, ask, model, wants_neighbours=self.wants_neighbours)
         recent = self._memory.recent(keys)
         given = {key for key, known in zip(keys, recent, strict=True) if key and known is None}
@@ -127,11 +125,11 @@ def is_of_the_moment(ask: Ask) -> bool:
     return bool(ask.within_xyxy or ask.at_xy)
 
 
-def model_of(predictor: Predictor, made_with: str) -> tuple[str, ...]:
+def model_of(predictor: Predictor) -> tuple[str, ...]:
     """Who answers now, with all that decides what it finds in an image."""
     # Its defaults may depend on the kind of device, which the fingerprint leaves out.
     device = str(predictor.health().get("device", "")).partition(":")[0]
-    return (__version__, predictor.name, predictor.fingerprint, device, made_with)
+    return (__version__, predictor.name, predictor.fingerprint, device)
 
 
 def keys_of(

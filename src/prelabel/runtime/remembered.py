@@ -33,17 +33,15 @@ class Remembered(Wrapping):
         predictor: What answers where nothing is known, with a `Noted` in it. `load` it first, as
             always: then it is settled which one answers.
         memory: What is known.
-        made_with: As in `Noted`.
     """
 
-    def __init__(self, predictor: Predictor, memory: Memory, made_with: str = "") -> None:
+    def __init__(self, predictor: Predictor, memory: Memory) -> None:
         super().__init__(predictor)
         self._memory = memory
-        self._made_with = made_with
 
     def at(self, caller: Caller) -> "Remembered":
         """The same, as this caller sees it."""
-        return Remembered(at(self._predictor, caller), self._memory, self._made_with)
+        return Remembered(at(self._predictor, caller), self._memory)
 
     def waiting(self) -> Waiting | None:
         """What stands in the queue behind it; None where there is none."""
@@ -57,7 +55,7 @@ class Remembered(Wrapping):
         """One entry per image, in order: what is known, else what the predictor says now."""
         if is_of_the_moment(ask):
             return answer_each(lambda some: self._predictor.predict(some, ask), images)
-        model = model_of(self._predictor, self._made_with)
+        model = model_of(self._predictor)
         keys = keys_of(images, ask, model, wants_neighbours=self.wants_neighbours)
         known = self._memory.recall([key for key in keys if key])
         entries = [

@@ -107,7 +107,7 @@ class Settings(BaseSettings):
         description="Personal access token or legacy token "
         "(also read: `LABEL_STUDIO_API_TOKEN`, `LABEL_STUDIO_ACCESS_TOKEN`).",
     )
-    label_studio_username: str = Field("", description="Login of `connect` and `studio`.")
+    label_studio_username: str = Field("", description="Login, where there is no token.")
     label_studio_password: SecretStr = Field(SecretStr(""), description="Its password.")
     label_studio_aliases: Words = Field(
         (), description="Further addresses under which task data names the same Label Studio."
@@ -167,7 +167,7 @@ class Settings(BaseSettings):
         None, ge=1, description="Images per run; unset: 1 on CPU, more on GPU."
     )
     grounding_dino_threads: int | None = Field(
-        None, ge=1, description="CPU threads of the model; unset: torch's own choice."
+        None, ge=1, description="CPU threads of the model; unset: at most the cores there are."
     )
     # Poses
     poses_predictor: str = Field("rtmlib", description="Predictor of poses, by name.")

@@ -3,6 +3,7 @@
 import os
 import tomllib
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from pydantic import AliasChoices, ValidationError
 
 from prelabel.errors import SettingsError
 from prelabel.settings.fields import Settings
+from prelabel.settings.proxies import require_usable_proxies
 
 
 def load(**flags: Any) -> Settings:
@@ -18,6 +20,7 @@ def load(**flags: Any) -> Settings:
     Raises:
         SettingsError: A value cannot be used; the message names the setting.
     """
+    require_usable_proxies()
     given = {name: value for name, value in flags.items() if value is not None}
     try:
         return Settings(**given)
@@ -28,8 +31,23 @@ def load(**flags: Any) -> Settings:
         cause = first["msg"].removeprefix("Value error, ")
         raise SettingsError(name.upper(), cause, f"Correct {place}.") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        thing = "prelabel.toml or .env"
-        raise SettingsError(thing, f"cannot be read ({error})", "Correct it.") from error
+        step = "Correct it, and save it as UTF-8 without a byte order mark."
+        raise SettingsError(_unreadable(), f"cannot be read ({error})", step) from error
+    except PermissionError as error:
+        step = "Let the user that prelabel runs as read it, or remove it."
+        cause = f"cannot be read ({error.strerror})"
+        raise SettingsError(error.filename, cause, step) from error
+
+
+def _unreadable() -> str:
+    """Which of the two files is no text in UTF-8, or else no TOML."""
+    try:
+        Path(".env").read_text("utf-8")
+    except UnicodeDecodeError:
+        return ".env"
+    except OSError:
+        pass
+    return "prelabel.toml"
 
 
 def known_names() -> frozenset[str]:
@@ -46,11 +64,13 @@ def given_names() -> frozenset[str]:
     from dotenv import dotenv_values  # noqa: PLC0415 - as pydantic-settings does: few have a .env
 
     toml = Path("prelabel.toml")
-    try:
-        tables = tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else {}
-    except tomllib.TOMLDecodeError:
-        tables = {}  # `load` is where this is an error
-    return frozenset(name.upper() for name in (*os.environ, *dotenv_values(".env"), *tables))
+    names = [*os.environ]
+    # `load` is where it is an error that one cannot be read.
+    with suppress(tomllib.TOMLDecodeError, UnicodeDecodeError, OSError):
+        names += tomllib.loads(toml.read_text("utf-8")) if toml.is_file() else ()
+    with suppress(UnicodeDecodeError, OSError):
+        names += dotenv_values(".env")
+    return frozenset(name.upper() for name in names)
 
 
 def hand_down(settings: Mapping[str, Any]) -> None:
