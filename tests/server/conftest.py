@@ -127,6 +127,7 @@ def serve(predictor, images):
         learning=None,
         most_tasks=20_000,
         backfilling=lambda predictors, studio: None,
+        signing_in=None,
         **settings,
     ) -> TestClient:
         fetchers = ThreadPoolExecutor(16)
@@ -141,6 +142,7 @@ def serve(predictor, images):
             admission=Admission(most_tasks),
             learning=learning,
             backfilling=backfilling(predictors, studio),
+            signing_in=signing_in,
         )
         app = make_app(service, Settings(_env_file=None, **settings))
         client = TestClient(app, raise_server_exceptions=False)

@@ -53,6 +53,18 @@ def test_monitors_may_ask_with_head(client, path):
     assert (answer.status_code, answer.headers["content-type"]) == (200, "application/json")
 
 
+def test_the_status_page_may_be_asked_for_with_head(client):
+    answer = client.head("/")
+    assert (answer.status_code, answer.content) == (200, b"")
+
+
+def test_a_slash_at_the_end_leads_nowhere_else(serve):
+    client = serve(secret_path="sesame", basic_auth_user="ann", basic_auth_pass="pw")
+    answer = client.post("/sesame/setup/", json={}, follow_redirects=False)
+    assert answer.status_code == 200
+    assert client.post("/setup/", json={}, follow_redirects=False).status_code == 401
+
+
 def test_setup_accepts_an_empty_form(client):
     assert client.post("/setup", data={}).status_code == 200
 

@@ -65,7 +65,7 @@ def ended():
 @pytest.fixture
 def client(model, ended, monkeypatch, tmp_path):
     """A server that is wired as the command does it."""
-    monkeypatch.setattr(server, "predictors", lambda settings: Predictors(model, model))
+    monkeypatch.setattr(server, "predictors", lambda *_, **__: Predictors(model, model))
     settings = Settings(
         _env_file=None,
         data_dir=tmp_path,

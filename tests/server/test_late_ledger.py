@@ -80,7 +80,7 @@ def test_a_request_that_is_written_down_before_its_answer_ends_with_it(slow, led
         retrieve = Retrieve(slow, SCOPE, TASKS)
         assert await retrieve.begin() == TASKS
         ledgers.may_go_on.set()
-        await asyncio.to_thread(lambda: slow._threads.submit(int).result(10))
+        await asyncio.to_thread(lambda: slow._threads.submit(int).result(60))
         await retrieve.end(FOUND, gone=False)
 
     asyncio.run(whole())

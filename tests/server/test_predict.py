@@ -51,6 +51,20 @@ def test_a_task_without_an_image_fails_alone(client):
     assert second["result"]
 
 
+def test_half_a_character_in_a_task_costs_nothing(client):
+    half = "\ud83d"  # what is left where a script cuts a text in the middle of an emoji
+    tasks = [
+        {"id": 1, "data": {"image": "a", "title": f"cut {half}"}},
+        {"id": 2, "data": {"image": "b", "title": "whole \U0001f600, \\ud83d and \n"}},
+        {"id": 3, "data": {"image": f"missing {half}\udcff"}},
+    ]
+    body = json.dumps({"tasks": tasks, "label_config": CONFIG})
+    first, second, third = client.post("/predict", content=body).json()["results"]
+    assert first["result"]
+    assert second["result"]
+    assert third == []
+
+
 def test_a_defect_of_ours_costs_only_what_was_not_done(client, predictor):
     predictor.batch_size = 1
     first, crash = ask(client, "a", "slow-crash")

@@ -250,7 +250,7 @@ def model():
 @pytest.fixture
 def serve(monkeypatch, model, tmp_path):
     """Starts a server with these settings, wired as the command does; gives a client."""
-    monkeypatch.setattr(server, "predictors", lambda settings: Predictors(model, model))
+    monkeypatch.setattr(server, "predictors", lambda *_, **__: Predictors(model, model))
     running = []
 
     def start(**settings):
@@ -363,7 +363,7 @@ def test_two_servers_with_one_database_share_what_they_find(serve, model):
 def test_a_batch_run_and_a_server_share_what_they_find(serve, model, tmp_path):
     settings = Settings(_env_file=None, data_dir=tmp_path / "data", prediction_store_mb=16)
     known = memory(settings)
-    found_by = remembering(Predictors(model, model), known, settings)
+    found_by = remembering(Predictors(model, model), known)
     source = parts.images(settings, parts.fetcher(settings).fetch, UNTIMED)
     tasks = [Task(**one) for one in body(range(6))["tasks"]]
     with ThreadPoolExecutor(4) as fetchers:
@@ -372,21 +372,6 @@ def test_a_batch_run_and_a_server_share_what_they_find(serve, model, tmp_path):
     known.close()
     assert all(ask(serve(), range(6)))
     assert sorted(model.seen) == list(range(6))
-
-
-def test_weights_of_ones_own_that_were_trained_anew_look_anew(serve, model, tmp_path):
-    weights = tmp_path / "weights" / "model.safetensors"
-    weights.parent.mkdir()
-    weights.write_bytes(b"may")
-    own = {"grounding_dino_model_id": str(weights.parent)}
-    for _ in range(2):
-        client = serve(**own)
-        ask(client, [1])
-        client.__exit__(None, None, None)
-    assert model.seen == [1]
-    weights.write_bytes(b"june")
-    ask(serve(**own), [1])
-    assert model.seen == [1, 1]
 
 
 def test_clicks_from_many_sides_at_once_are_all_answered(serve, model):

@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from prelabel.errors import Overloaded, consequence_of
+from prelabel.errors import InvalidRequest, Overloaded, consequence_of
+from prelabel.labelstudio import messages
 from prelabel.labelstudio.messages import PredictRequest
 from prelabel.server.admission import Admission
 
@@ -42,7 +43,7 @@ def busy(serve, predictor):
     yield client, fill
     predictor.may_go_on.set()
     for one in asked:
-        one.result(10)
+        one.result(60)
     pool.shutdown()
 
 
@@ -64,7 +65,7 @@ def test_label_studio_gets_an_entry_for_each_task_and_those_that_fit_are_predict
         answer = pool.submit(client.post, "/predict", json=body(*"vwxyz"), headers=LABEL_STUDIO)
         until(lambda: client.app.state.service.admission.occupancy().tasks == 9)
         predictor.may_go_on.set()
-        entries = answer.result(10).json()["results"]
+        entries = answer.result(60).json()["results"]
     assert [bool(entry) for entry in entries] == [True, True, True, False, False]
     assert entries[3:] == [[], []]
 
@@ -82,7 +83,7 @@ def test_a_person_finds_room_beside_retrieves(busy, predictor):
     fill(*"abcdefghi")
     one = fill("person")
     predictor.may_go_on.set()
-    assert one.result(5).json()["results"][0]["result"]
+    assert one.result(60).json()["results"][0]["result"]
 
 
 def test_a_person_is_answered_before_the_bulk_that_came_first(busy, predictor):
@@ -93,7 +94,7 @@ def test_a_person_is_answered_before_the_bulk_that_came_first(busy, predictor):
     one = fill("person")
     time.sleep(0.2)
     predictor.may_go_on.set()
-    one.result(5)
+    one.result(60)
     assert predictor.batches[1] == ["person"]
 
 
@@ -101,7 +102,7 @@ def test_room_comes_back_when_tasks_are_done(busy, predictor):
     client, fill = busy
     first = fill(*"abcdefgh")
     predictor.may_go_on.set()
-    assert len(first.result(5).json()["results"]) == 8
+    assert len(first.result(60).json()["results"]) == 8
     assert client.app.state.service.admission.occupancy().tasks == 0
     assert client.post("/predict", json=body(*"abcdefgh")).status_code == 200
 
@@ -192,6 +193,52 @@ def test_a_body_whose_head_does_not_say_its_size_counts_once_it_is_there():
     assert admission.occupancy().held_bytes == 0
 
 
+def test_label_studio_and_events_are_turned_away_only_where_memory_is_at_stake():
+    admission = Admission(10, most_bytes=100)
+    with admission.enter(90, asks_again=False), admission.enter(90, asks_again=True):
+        with pytest.raises(Overloaded, match="MAX_QUEUED_MB"):
+            admission.enter(30, asks_again=True)
+        with pytest.raises(Overloaded, match="MAX_QUEUED_MB"):
+            admission.enter_without_tasks(30)
+        with admission.enter_without_tasks(15):
+            assert admission.occupancy().held_bytes == 195
+    assert admission.occupancy().held_bytes == 0
+    with admission.enter_without_tasks(300):  # alone, a large one may come
+        pass
+
+
+def test_a_body_alone_may_come_in_pieces_of_which_each_is_counted():
+    admission = Admission(10, most_bytes=100)
+    with admission.enter(0, asks_again=False) as stay:
+        for size in (90, 180, 270):
+            stay.has_come(size)
+            assert admission.occupancy().held_bytes == size
+        assert stay.take(1) == 1
+
+
+def test_events_are_taken_while_the_server_ends():
+    admission = Admission()
+    admission.close()
+    with admission.enter_without_tasks(10):
+        assert admission.occupancy().held_bytes == 10
+
+
+@pytest.mark.parametrize(
+    "path", ["/setup", "/validate", "/webhook", "/fit", "/train", "/job_status"]
+)
+def test_every_body_counts_as_memory_until_it_is_answered(client, path, monkeypatch):
+    admission = client.app.state.service.admission
+    held = []
+
+    def read(_, body):
+        held.append(admission.occupancy().held_bytes)
+        raise InvalidRequest("body", f"has {len(body)} bytes", "Send another.")
+
+    monkeypatch.setattr(messages.Request, "read", classmethod(read))
+    assert client.post(path, content=iter([b" " * 100])).status_code == 400
+    assert (held, admission.occupancy().held_bytes) == ([100], 0)
+
+
 def test_the_size_of_a_body_that_comes_in_chunks_is_counted(busy, predictor):
     client, _ = busy
     predictor.may_go_on.clear()
@@ -200,7 +247,7 @@ def test_the_size_of_a_body_that_comes_in_chunks_is_counted(busy, predictor):
         answer = pool.submit(client.post, "/predict", content=iter([whole]))
         until(lambda: client.app.state.service.admission.occupancy().held_bytes == len(whole))
         predictor.may_go_on.set()
-        assert answer.result(10).status_code == 200
+        assert answer.result(60).status_code == 200
 
 
 def test_the_pause_that_is_asked_for_follows_the_rate_of_the_last_tasks():

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -15,6 +16,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from prelabel.benchmarks import paced
 from prelabel.launch.processes import Child, free_port
 
 from .conftest import CONFIG, LABEL_STUDIO
@@ -36,11 +38,13 @@ def started(tmp_path, command, port, **environment):
         yield child
 
 
-def ask(port):
+def ask(port, tasks=1):
     _, png = cv2.imencode(".png", np.zeros((16, 16, 3), np.uint8))
     uri = "data:image/png;base64," + base64.b64encode(png.tobytes()).decode()
-    body = {"tasks": [{"id": 1, "data": {"image": uri}}], "label_config": CONFIG}
-    return httpx2.post(f"http://127.0.0.1:{port}/predict", json=body, timeout=60).json()
+    asked = [{"id": number, "data": {"image": uri}} for number in range(tasks)]
+    body = {"tasks": asked, "label_config": CONFIG}
+    url = f"http://127.0.0.1:{port}/predict"
+    return httpx2.post(url, json=body, headers=LABEL_STUDIO, timeout=60).json()
 
 
 def test_the_command_serves_and_ends_on_sigterm(tmp_path):
@@ -96,6 +100,30 @@ def test_under_gunicorn_jobs_are_done_and_the_end_is_in_order(tmp_path):
         while httpx2.post(f"{url}/job_status", json={"job": job}).json()["job_status"] != "done":
             assert time.monotonic() < deadline, "nobody did the job"
             time.sleep(0.1)
+    assert "Traceback" not in (tmp_path / "server.log").read_text()
+
+
+def test_under_gunicorn_sigterm_has_a_long_retrieve_answered_with_what_is_done(tmp_path):
+    port = free_port()
+    command = [
+        PROGRAMS / "gunicorn", "--chdir", REPOSITORY, "--bind", f"127.0.0.1:{port}",
+        "--threads", "8", "--timeout", "0", "_wsgi:app",
+    ]  # fmt: skip
+    slow = paced.offer(tmp_path, "paced", paced.MAKERS) | {"BOXES_PREDICTOR": paced.SLEEPING}
+    with (
+        started(tmp_path, command, port, PREDICTION_STORE_MB="0", **slow) as child,
+        ThreadPoolExecutor() as threads,
+    ):
+        retrieve = threads.submit(ask, port, tasks=400)
+        url = f"http://127.0.0.1:{port}/metrics"
+        deadline = time.monotonic() + 20
+        while "prelabel_batch_seconds_count{" not in httpx2.get(url).text:
+            assert time.monotonic() < deadline, "no model began"
+            time.sleep(0.1)
+        os.killpg(os.getpgid(child._process.pid), signal.SIGTERM)
+        results = retrieve.result()["results"]
+    assert len(results) == 400
+    assert 0 < sum(result != [] for result in results) < 400
     assert "Traceback" not in (tmp_path / "server.log").read_text()
 
 

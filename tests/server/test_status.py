@@ -1,6 +1,9 @@
 """The status page and its JSON: the truth, escaped, and nobody cancels in another's name."""
 
+import re
+
 import pytest
+from structlog.testing import capture_logs
 
 from prelabel.assembly import parts, server
 from prelabel.errors import StoreUnavailable
@@ -60,6 +63,37 @@ def test_failures_are_counted_by_kind_with_an_example_and_the_request(client):
     assert "answered 404" in project["reasons"][0]["example"]
     assert {one["task_id"] for one in report["failures"]} == {2, 3, 4}
     assert all(len(one["request_id"]) == 32 for one in report["failures"])
+
+
+def test_the_request_of_a_failure_is_in_the_log(client):
+    with capture_logs() as logs:
+        predict(client, "missing")
+    (failure,) = client.get("/status").json()["failures"]
+    (line,) = [line for line in logs if line["event"] == "tasks without prediction"]
+    assert line["request_id"] == failure["request_id"]
+
+
+def test_a_retrieve_that_is_refused_as_a_whole_says_why(serve, learning):
+    client = serve(learning=learning, max_body_mb=1)
+    for size in (2, 3):
+        answer = client.post("/predict", content=b" " * size * 1024 * 1024)
+        assert answer.status_code == 413
+    assert client.post("/predict", content=b"{").status_code == 400
+    assert client.post("/validate", content=b"{").status_code == 400
+    told = client.get("/status").json()
+    reasons = {failure["kind"]: failure["reason"] for failure in told["failures"]}
+    assert len(told["failures"]) == len(reasons) == 2
+    assert "raise MAX_BODY_MB" in reasons["BodyTooLarge"]
+    assert "tasks" not in reasons["InvalidRequest"]
+    assert "raise MAX_BODY_MB" in client.get("/").text
+
+
+@pytest.mark.parametrize("local", [False, True])
+def test_the_page_links_to_what_describes_the_endpoints_here(serve, learning, local):
+    url = {"label_studio_url": "http://ls:8080"} if local else {}
+    client = serve(learning=learning, local_data_only=local, **url)
+    (link,) = re.findall(r'<a href="([^"]*)">the API</a>', client.get("/").text)
+    assert client.get(link).status_code == 200
 
 
 def test_all_that_comes_from_outside_is_escaped(client, job):

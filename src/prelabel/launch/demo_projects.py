@@ -86,6 +86,9 @@ def show(client: LabelStudio, backend_url: str, showcase: Showcase, say: Say) ->
     counts = client.model_versions(number).items()
     versions = ", ".join(f"{count} by {version}" for version, count in counts if count)
     say(f"{showcase.title}: predictions stored: {versions or 'none'}")
+    tasks = client.tasks(number, annotations=True)
+    filled = [task["id"] for task in tasks if any(one["result"] for one in task["predictions"])]
+    say(f"{showcase.title}: found something in tasks {', '.join(map(str, filled)) or '(none)'}")
     return connection
 
 

@@ -13,6 +13,10 @@ from prelabel.errors import Overloaded
 FOR_PERSONS = 0.1
 """Share of the room for tasks that only single tasks get: a person finds room beside retrieves."""
 
+_MOST_FOR_ALL = 2
+"""Times `most_bytes` that bodies may take at all: the rest is for those that are not asked again,
+or whose answer must have an entry for each of the tasks in them."""
+
 _RATE_FROM_TASKS, _RATE_OVER_TASKS = 16, 256
 _UNKNOWN_WAIT_S = 10
 _LONGEST_WAIT_S = 120
@@ -67,7 +71,7 @@ class Admission:
         Args:
             size: Bytes of its body, as far as its head says.
             asks_again: Whether the caller asks again for what is not taken, as Label Studio does;
-                it needs an answer to each task, and is not turned away.
+                it needs an answer to each task, and is turned away only where memory is at stake.
 
         Raises:
             Overloaded: There is no room.
@@ -82,10 +86,20 @@ class Admission:
             is_heavy = self._hold(size, asks_again=asks_again)
             return Stay(self, size, asks_again=asks_again, is_heavy=is_heavy)
 
-    def hold(self, size: int, *, asks_again: bool) -> bool:
+    def enter_without_tasks(self, size: int) -> "Stay":
+        """Let an event or a set-up in: its body counts, and is refused where memory is at stake.
+
+        Raises:
+            Overloaded: There is no room at all.
+        """
+        with self._lock:
+            self._hold(size, asks_again=True)
+            return Stay(self, size, asks_again=True, is_heavy=False)
+
+    def hold(self, size: int, *, own: int, asks_again: bool) -> bool:
         """Count further bytes of a request; whether they are too many. See `Stay.has_come`."""
         with self._lock:
-            return self._hold(size, asks_again=asks_again)
+            return self._hold(size, own=own, asks_again=asks_again)
 
     def take(self, tasks: int, *, in_part: bool) -> int:
         """Take tasks, and say how many; see `Stay.take`."""
@@ -105,12 +119,13 @@ class Admission:
             self._bytes -= size
             self._finished_s.extend([time.monotonic()] * finished)
 
-    def _hold(self, size: int, *, asks_again: bool) -> bool:
-        is_heavy = self._bytes > 0 and self._bytes + size > self._most_bytes
-        if is_heavy and not asks_again:
-            held = f"is full: the requests in it take {self._bytes / 2**20:.0f} MB"
-            raise self._overloaded(1, held, "MAX_QUEUED_MB")
-        self._bytes += size
+    def _hold(self, size: int, *, own: int = 0, asks_again: bool) -> bool:
+        held = self._bytes + size
+        is_heavy = self._bytes > own and held > self._most_bytes
+        if is_heavy and (not asks_again or held > _MOST_FOR_ALL * self._most_bytes):
+            cause = f"is full: the requests in it take {self._bytes / 2**20:.0f} MB"
+            raise self._overloaded(1, cause, "MAX_QUEUED_MB")
+        self._bytes = held
         return is_heavy
 
     def _too_many(self, tasks: int) -> Overloaded:
@@ -147,14 +162,15 @@ class Stay:
         self._lock = Lock()
 
     def has_come(self, size: int) -> None:
-        """The body is here; what its head did not say of its size counts from now on.
+        """So much of the body is here; what its head did not say of its size counts from now on.
 
         Raises:
-            Overloaded: There is no room for it, and the caller does not ask again.
+            Overloaded: There is no room for it.
         """
         more = size - self._size
         if more > 0:
-            self._is_heavy |= self._admission.hold(more, asks_again=self.asks_again)
+            own, asks_again = self._size, self.asks_again
+            self._is_heavy |= self._admission.hold(more, own=own, asks_again=asks_again)
             self._size = size
 
     def take(self, tasks: int) -> int:

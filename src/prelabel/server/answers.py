@@ -14,7 +14,8 @@ class Answer(BaseModel):
 class HealthAnswer(Answer):
     """Answer of `GET /health`; `predictors` says of each what answers, and why no other does.
 
-    `degraded` is a server in which a model hangs, with the reason.
+    `degraded` is a server in which a model hangs, with the reason. `label_studio_trouble` says why
+    the login of the settings does not work.
     """
 
     status: Literal["ok", "degraded"]
@@ -23,6 +24,7 @@ class HealthAnswer(Answer):
     version: str
     uptime_s: float = Field(ge=0)
     predictors: dict[str, dict[str, Any]]
+    label_studio_trouble: str = ""
 
 
 class StateAnswer(Answer):

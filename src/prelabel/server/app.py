@@ -45,6 +45,7 @@ def make_app(service: Service, settings: Settings, processes: Processes | None =
         # These pages have a browser fetch their scripts from elsewhere.
         docs_url=None if settings.local_data_only else "/docs",
         redoc_url=None if settings.local_data_only else "/redoc",
+        redirect_slashes=False,
     )
     app.state.service = service
     app.include_router(routes(service, processes))
@@ -64,6 +65,7 @@ def make_app(service: Service, settings: Settings, processes: Processes | None =
         max_body_mb=settings.max_body_mb,
         answered=service.metrics.answered,
         began=service.metrics.began,
+        refused=partial(_refused, service),
         origins=settings.cors_origins,
         hosts=settings.allowed_hosts if settings.for_this_machine else None,
         proxied="*" in settings.forwarded_allow_ips,
@@ -96,7 +98,14 @@ async def _begun_and_ended(
 
 async def _named(request: Request, error: Exception) -> Response:
     assert isinstance(error, PrelabelError)
+    _refused(request.app.state.service, request.scope["path"], error, request_id_of(request))
     return problem(error, request_id_of(request))
+
+
+def _refused(service: Service, path: str, error: PrelabelError, request_id: str) -> None:
+    """Tell why a whole retrieve came to nothing: Label Studio shows it to nobody."""
+    if path == "/predict":
+        service.projects.refused(error, request_id)
 
 
 async def _unusable(request: Request, error: Exception) -> Response:

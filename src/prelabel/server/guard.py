@@ -111,6 +111,7 @@ class Guard:
         proxied: Whether each caller is a proxy whose word of its own caller is believed.
         answered: Called with route, status and seconds of each request.
         began: Called before each request.
+        refused: Called with path, error and request id of each request that does not come through.
     """
 
     def __init__(
@@ -122,6 +123,7 @@ class Guard:
         max_body_mb: int,
         answered: Callable[[str, int, float], None],
         began: Callable[[], None] = lambda: None,
+        refused: Callable[[str, PrelabelError, str], None] = lambda *_: None,
         origins: Collection[str] = (),
         hosts: Collection[str] | None = None,
         proxied: bool = False,
@@ -137,6 +139,7 @@ class Guard:
         self._max_body = max_body_mb * _MB
         self._answered = answered
         self._began = began
+        self._refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let a request through, or answer it."""
@@ -168,6 +171,7 @@ class Guard:
             self._check(scope, headers)
             await self._app(scope, self._counted(receive), send_with_id)
         except PrelabelError as error:
+            self._refused(scope["path"], error, request_id)
             await problem(error, request_id)(scope, receive, send_with_id)
         except ClientDisconnect:  # nobody is there to be answered, and nothing of ours broke
             status = HUNG_UP
@@ -189,6 +193,8 @@ class Guard:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length) > self._max_body:
             raise self._too_large()
+        # A redirect to the path without its last slash would lead away from the secret path.
+        scope["path"] = "/" + path.strip("/")
 
     def _check_login(self, path: str, header: str, caller: str) -> None:
         shown = (caller, hashlib.sha256(header.encode()).digest())

@@ -1,14 +1,16 @@
 """Outcomes of tasks: those of tasks that were not begun, and how all are told."""
 
 from asyncio import Future
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
 from prelabel.errors import NotReached
+from prelabel.gathering import not_reached
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.plan import Plan
 from prelabel.runtime.deadline import Deadline
 
 log = structlog.get_logger(__name__)
@@ -35,7 +37,7 @@ def nothing_found(model_version: str) -> dict[str, object]:
     return {"result": [], "score": 0.0, "model_version": model_version}
 
 
-def log_failures(outcomes: Sequence[Outcome]) -> None:
+def log_failures(outcomes: Sequence[Outcome], request_id: str) -> None:
     """One line per kind of failure, so that ten thousand broken links are not as many lines."""
     reasons: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
@@ -43,7 +45,10 @@ def log_failures(outcomes: Sequence[Outcome]) -> None:
             reasons.setdefault(type(outcome).__name__, []).append(outcome)
     for kind, failures in reasons.items():
         first = str(failures[0])
-        log.warning("tasks without prediction", kind=kind, tasks=len(failures), first=first)
+        tasks = len(failures)
+        log.warning(
+            "tasks without prediction", kind=kind, tasks=tasks, first=first, request_id=request_id
+        )
 
 
 def log_crash(running: "Future[None]") -> None:
@@ -61,7 +66,13 @@ def no_room(task: Task) -> NotReached:
     )
 
 
-def model_not_ready(task: Task, deadline: Deadline) -> NotReached:
+def never_begun(plan: Plan) -> Callable[[Task, Deadline], NotReached]:
+    """What gives the outcomes of tasks of which none was done at the deadline."""
+    is_loaded = all(step.predictor.health().get("loaded") for step in plan.steps)
+    return not_reached if is_loaded else _model_not_ready
+
+
+def _model_not_ready(task: Task, deadline: Deadline) -> NotReached:
     """The outcome of a task that came while the model was loading, or its weights were fetched."""
     return NotReached(
         str(task),

@@ -6,13 +6,17 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from threading import Lock
 
-from prelabel.errors import NotReached
+from prelabel.errors import NotReached, PrelabelError
 from prelabel.labelstudio.tasks import Task
 from prelabel.pipeline import Outcome, Prediction
+from prelabel.plan import Plan
 from prelabel.server.introduction import Introduction
 from prelabel.store.ledger import Seen
 
 _MOST_PROJECTS = 1000
+_MOST_CHARACTERS = 8_000_000
+"""Of the label configs of all: each of `_MOST_PROJECTS` may have all keypoints of a body."""
+
 _LAST_FAILURES = 20
 
 
@@ -43,7 +47,8 @@ class Project:
 
     Attributes:
         key: Its number in Label Studio, as text.
-        label_config: As last set up.
+        plan: Of the label config as last set up; None where none was.
+        characters: How long that label config is.
         introduction: Who sent the last set-up, in its own words.
         counts: Tasks by outcome: predicted, empty, failed, not_reached.
         kinds: Tasks without prediction, by the class of the error.
@@ -51,7 +56,8 @@ class Project:
     """
 
     key: str
-    label_config: str = ""
+    plan: Plan | None = None
+    characters: int = 0
     introduction: Introduction | None = None
     counts: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -75,6 +81,13 @@ class Projects:
                 self._known.popitem(last=False)
             return project
 
+    def planned(self, project: Project, plan: Plan, characters: int) -> None:
+        """Remember the plan of a label config, and how long that is."""
+        with self._lock:
+            project.plan, project.characters = plan, characters
+            while sum(one.characters for one in self._known.values()) > _MOST_CHARACTERS:
+                self._known.popitem(last=False)
+
     def all(self) -> list[Project]:
         """All projects, the latest seen first."""
         with self._lock:
@@ -86,12 +99,19 @@ class Projects:
         with self._lock:
             project.counts[kind] += 1
             if not isinstance(outcome, Prediction):
-                name = type(outcome).__name__
-                project.kinds[name] += 1
-                now = datetime.now(UTC).isoformat(timespec="seconds")
-                failure = Failure(now, request_id, str(task), task.number, name, str(outcome))
+                failure = _failure(request_id, str(task), task.number, outcome)
+                project.kinds[failure.kind] += 1
                 if not _is_told(failure, project.failures):
                     project.failures.append(failure)
+
+    def refused(self, error: PrelabelError, request_id: str) -> None:
+        """Keep why a request was not even read, or not understood: the latest of each kind."""
+        project = self.get(None)
+        with self._lock:
+            failure = _failure(request_id, WHOLE, None, error)
+            again = (WHOLE, failure.kind)
+            kept = [one for one in project.failures if (one.task, one.kind) != again]
+            project.failures = deque([*kept, failure], _LAST_FAILURES)
 
     def report(self) -> list[dict[str, object]]:
         """All projects with their counts and last failures, the latest seen first."""
@@ -108,6 +128,9 @@ class Projects:
             ]
 
 
+WHOLE = "all of a request"
+"""The task of a failure that was every task's."""
+
 KINDS = ("predicted", "empty", "failed", "not_reached")
 """How a task can end: with regions, looked at without finding any, with an error, or not."""
 
@@ -117,6 +140,11 @@ def kind_of(outcome: Outcome) -> str:
     if isinstance(outcome, Prediction):
         return "predicted" if outcome.result else "empty"
     return "not_reached" if isinstance(outcome, NotReached) else "failed"
+
+
+def _failure(request_id: str, task: str, number: int | None, error: PrelabelError) -> Failure:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    return Failure(now, request_id, task, number, type(error).__name__, str(error))
 
 
 def _is_told(failure: Failure, before: Sequence[Failure]) -> bool:

@@ -1,9 +1,10 @@
 """The endpoints of an ML backend, as Label Studio 1.x calls them."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Annotated, Any
 
-from fastapi import APIRouter, FastAPI, Query, Request
+from fastapi import APIRouter, Depends, FastAPI, Query, Request
 from fastapi.responses import HTMLResponse, Response
 from pydantic_core import to_json
 
@@ -11,6 +12,7 @@ from prelabel.errors import InvalidRequest
 from prelabel.labelstudio import messages
 from prelabel.plan import NO_PREDICTOR, Plan
 from prelabel.server import answers, gaps, metrics, status
+from prelabel.server.admission import Stay
 from prelabel.server.foreign import refuse_foreign_pages
 from prelabel.server.introduction import Introduction
 from prelabel.server.learning import no_such_job, taken
@@ -57,6 +59,16 @@ _SERIES: dict[int | str, dict[str, Any]] = {
 }
 
 
+async def _counted(request: Request) -> AsyncIterator[bytes]:
+    """The body of a request without tasks, which counts as memory until that is answered."""
+    admission = request.app.state.service.admission
+    with admission.enter_without_tasks(_size(request)) as stay:
+        yield await _read(request, stay)
+
+
+Body = Annotated[bytes, Depends(_counted)]
+
+
 def body_of(model: type[messages.Request]) -> dict[str, Any]:
     """The OpenAPI description of a body that the route itself parses, fast and only once."""
     schema = {"$ref": f"#/components/schemas/{model.__name__}"}
@@ -93,9 +105,7 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         """Predict tasks: one entry per task, in order; `[]` for a task that failed."""
         # Label Studio gives a click up over an error but never over `[]`.
         with service.admission.enter(_size(request), asks_again=_is_label_studio(request)) as stay:
-            body = await request.body()
-            stay.has_come(len(body))
-            message = messages.PredictRequest.read(body)
+            message = messages.PredictRequest.read(await _read(request, stay))
             results = await service.predict(
                 message,
                 request_id_of(request),
@@ -110,9 +120,9 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         response_model=messages.SetupAnswer,
         openapi_extra=body_of(messages.SetupRequest),
     )
-    async def setup(request: Request) -> Response:
+    async def setup(request: Request, body: Body) -> Response:
         """Tell which model version will answer this project. Never loads a model."""
-        message = messages.SetupRequest.read(await request.body())
+        message = messages.SetupRequest.read(body)
         caller = request.client.host if request.client else ""
         introduced = (
             Introduction(message.hostname, message.access_token or "", caller)
@@ -130,10 +140,10 @@ def _add_predicting(router: APIRouter, service: Service) -> None:
         response_model=messages.ValidateAnswer,
         openapi_extra=body_of(messages.ValidateRequest),
     )
-    async def validate(request: Request) -> Response:
+    async def validate(body: Body) -> Response:
         """Say whether a label config has something that prelabel fills."""
-        message = messages.ValidateRequest.read(await request.body())
-        plan: Plan = service.plan_for(message.config)
+        message = messages.ValidateRequest.read(body)
+        plan = service.plan_for(message.config)
         return _json({"valid": plan.fills, **_about(plan)})
 
 
@@ -146,13 +156,12 @@ def _add_events(router: APIRouter, service: Service) -> None:
         response_model=messages.EventAnswer,
         openapi_extra=body_of(messages.EventRequest),
     )
-    async def webhook(request: Request) -> Response:
+    async def webhook(body: Body) -> Response:
         """Take any event of Label Studio; `START_TRAINING` starts a training."""
-        message = messages.EventRequest.read(await request.body())
+        message = messages.EventRequest.read(body)
         service.metrics.received(message.action, message.annotation)
-        return _json(
-            await learning.event(message.action, message.project) if learning else OFF, 201
-        )
+        event = message.action, message.project, message.project_created
+        return _json(await learning.event(*event) if learning else OFF, 201)
 
     @router.post(
         "/fit",
@@ -160,9 +169,9 @@ def _add_events(router: APIRouter, service: Service) -> None:
         response_model=messages.EventAnswer,
         openapi_extra=body_of(messages.FitRequest),
     )
-    async def fit(request: Request) -> Response:
+    async def fit(body: Body) -> Response:
         """Take an event in the words of older backends."""
-        message = messages.FitRequest.read(await request.body())
+        message = messages.FitRequest.read(body)
         service.metrics.received(message.event)
         return _json(await learning.fit(message) if learning else OFF, 201)
 
@@ -172,9 +181,9 @@ def _add_events(router: APIRouter, service: Service) -> None:
         response_model=messages.EventAnswer,
         openapi_extra=body_of(messages.TrainRequest),
     )
-    async def train(request: Request) -> Response:
+    async def train(request: Request, body: Body) -> Response:
         """Start a training, on the tasks in the body or on those in Label Studio."""
-        message = messages.TrainRequest.read(await request.body())
+        message = messages.TrainRequest.read(body)
         service.metrics.received("TRAIN")
         # Label Studio before 1.12 sends its tasks here, and shows nobody what comes back.
         is_read = not _is_label_studio(request)
@@ -188,9 +197,9 @@ def _add_job_status(router: APIRouter, service: Service) -> None:
         responses=_NO_JOB,
         openapi_extra=body_of(messages.JobStatusRequest),
     )
-    async def job_status(request: Request) -> Response:
+    async def job_status(body: Body) -> Response:
         """Say how a job is getting on."""
-        message = messages.JobStatusRequest.read(await request.body())
+        message = messages.JobStatusRequest.read(body)
         if service.learning is None:
             raise no_such_job(str(message.job))
         return _json(await service.learning.job(str(message.job)))
@@ -240,11 +249,13 @@ def _add_figures(router: APIRouter, service: Service, processes: Processes) -> N
         """What the status page shows, for machines."""
         return _json(await asyncio.to_thread(report))
 
+    @router.head("/", include_in_schema=False)
     @router.get("/", response_class=HTMLResponse)
-    async def status_page() -> Response:
+    async def status_page(request: Request) -> Response:
         """What was asked, done and failed, and why, for people."""
         told = await asyncio.to_thread(report)
-        return HTMLResponse(document.document(told), headers=document.headers())
+        api = request.app.docs_url or request.app.openapi_url
+        return HTMLResponse(document.document(told, api), headers=document.headers())
 
 
 def _add_cancelling(router: APIRouter, service: Service) -> None:
@@ -311,6 +322,17 @@ _PROBLEM_SCHEMA = {
         "request_id": {"type": "string"},
     },
 }
+
+
+async def _read(request: Request, stay: Stay) -> bytes:
+    """The body of a request, counted while it comes."""
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        stay.has_come(size)
+        chunks.append(chunk)
+    return b"".join(chunks)
 
 
 def _size(request: Request) -> int:

@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from threading import Event
 from typing import Any, Literal
 
@@ -21,7 +20,7 @@ from prelabel.labelstudio.tasks import Task
 from prelabel.labelstudio.templates import boxes_config
 from prelabel.media.references import Origin
 from prelabel.pipeline import Outcome, predict_tasks
-from prelabel.plan import Plan, Predictors, make_plan
+from prelabel.plan import Plan, Predictors
 from prelabel.predictors.base import Predictor
 from prelabel.runtime.batcher import first_hang
 from prelabel.runtime.callers import Caller, Priority
@@ -39,19 +38,20 @@ from prelabel.server.outcomes import (
     entry,
     log_crash,
     log_failures,
-    model_not_ready,
+    never_begun,
     no_room,
     nothing_found,
 )
+from prelabel.server.plans import Plans
 from prelabel.server.projects import Project, Projects, kind_of
 from prelabel.server.records import Recorded, Records
 from prelabel.server.retrieve import Retrieve, scope_of
 from prelabel.server.retrieve_here import LOOK_FOR_CALLER_S, RetrieveHere
+from prelabel.server.signing_in import SigningIn
 from prelabel.server.under_way import UnderWay
 
 log = structlog.get_logger(__name__)
 
-_MOST_PLANS = 256
 _ANSWER_MARGIN_S = 0.2
 _SINGLES, _SINGLE_FETCHES = 16, 8
 """Enough single tasks under way to fill the batch of a GPU; those behind them hold no thread."""
@@ -83,6 +83,7 @@ class Service:
         admission: How much may wait.
         metrics: Where its work is counted; what its parts were given, too.
         afterwards: Finds for the next click what was not reached; None where jobs do that.
+        signing_in: Whether Label Studio takes our login; None without one.
         closing: Called when no new work is begun any more.
     """
 
@@ -99,6 +100,7 @@ class Service:
         admission: Admission | None = None,
         metrics: Metrics | None = None,
         afterwards: Afterwards | None = None,
+        signing_in: SigningIn | None = None,
         closing: Callable[[], None] = lambda: None,
     ) -> None:
         self.projects = Projects()
@@ -126,11 +128,12 @@ class Service:
         )
         self._afterwards = afterwards
         self._under_way = UnderWay()
+        self._signing_in = signing_in or SigningIn(lambda: None)
         self._closing = closing
         self._settled = Event()
         self._stopping = Event()
         self._started = time.monotonic()
-        self.plan_for = lru_cache(_MOST_PLANS)(lambda xml: make_plan(xml, predictors))
+        self.plan_for = Plans(predictors)
 
     @property
     def label_studio_url(self) -> str:
@@ -145,8 +148,9 @@ class Service:
             introduction: Who sent it, in its own words.
         """
         project = self.projects.get(request.project)
-        plan: Plan = self.plan_for(request.label_config or project.label_config or boxes_config())
-        project.label_config = request.label_config or project.label_config
+        plan = self._plan(request.label_config, project)
+        if request.label_config:
+            self.projects.planned(project, plan, len(request.label_config))
         project.introduction = introduction or project.introduction
         return self._taught(plan, request.project, request.project_created)
 
@@ -190,13 +194,14 @@ class Service:
         for task, outcome in zip(asked.tasks, outcomes, strict=True):
             self.projects.record(asked.project, task, outcome, request_id)
             self.metrics.predicted(kind_of(outcome), outcome)
-        log_failures(outcomes)
+        log_failures(outcomes, request_id)
         instead = [] if not asked.interactive else nothing_found(asked.plan.model_version)
         entries = [entry(outcome, instead) for outcome in outcomes]
         return entries if takes_gaps else without_gaps(entries, brought=retrieve.brings)
 
     def begin(self) -> None:
         """Read what was learnt before, so that the first answer knows it, and go on with jobs."""
+        self._signing_in.start()
         if self.learning:
             self.learning.start()
         if self.backfilling:
@@ -234,16 +239,14 @@ class Service:
             "version": __version__,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "predictors": health,
+            "label_studio_trouble": self._signing_in.trouble,
         }
 
     def versions(self) -> list[str]:
         """The model versions of the default project and of all projects that were set up."""
-        plans: list[Plan] = [self.plan_for(boxes_config())]
-        plans += [
-            self._taught(self.plan_for(project.label_config), project.key, None)
-            for project in self.projects.all()
-            if project.label_config
-        ]
+        plans = [self.plan_for(boxes_config())]
+        known = self.projects.all()
+        plans += [self._taught(one.plan, one.key, None) for one in known if one.plan]
         return sorted({plan.model_version for plan in plans if plan.fills})
 
     def stop_intake(self) -> None:
@@ -263,17 +266,14 @@ class Service:
     def close(self) -> None:
         """Begin no new work and let go of the threads."""
         self.stop_intake()
+        self._signing_in.stop()
         self.records.close()
         if self.backfilling:
             self.backfilling.stop()
         if self.learning:
             self.learning.stop()
-        for pool in (
-            self._runners,
-            self._single_runners,
-            self._studio.fetchers,
-            self._single_studio.fetchers,
-        ):
+        fetchers = (self._studio.fetchers, self._single_studio.fetchers)
+        for pool in (self._runners, self._single_runners, *fetchers):
             pool.shutdown(wait=False, cancel_futures=True)
         if self._afterwards:
             self._afterwards.stop()
@@ -286,8 +286,7 @@ class Service:
 
     def _understand(self, request: PredictRequest) -> Asked:
         project = self.projects.get(request.project)
-        config = request.label_config or project.label_config or boxes_config()
-        plan: Plan = self.plan_for(config)
+        plan = self._plan(request.label_config, project)
         plan = self._taught(plan, request.project, request.project_created)
         drawn = request.context.get("result")
         params = request.params
@@ -299,6 +298,10 @@ class Service:
             password=params.password if params else None,
             interactive=bool(request.context),
         )
+
+    def _plan(self, label_config: str | None, project: Project) -> Plan:
+        last = None if label_config else project.plan
+        return last or self.plan_for(label_config or boxes_config())
 
     def _taught(self, plan: Plan, project: int | str | None, created: int | None) -> Plan:
         return self.learning.teach(plan, project, created) if self.learning else plan
@@ -385,7 +388,7 @@ class Service:
         else:
             run()
         done = dict(reached)
-        late = not_reached if done or _is_loaded(asked.plan) else model_not_ready
+        late = not_reached if done else never_begun(asked.plan)
         return [done.get(index) or late(task, deadline) for index, task in enumerate(asked.tasks)]
 
 
@@ -394,7 +397,3 @@ def _check(predictor: Predictor) -> None:
         predictor.check()
     except OperatorError as error:  # nothing stands behind it; its tasks will say the same
         log.warning("predictor not usable", name=predictor.name, reason=str(error))
-
-
-def _is_loaded(plan: Plan) -> bool:
-    return all(step.predictor.health().get("loaded") for step in plan.steps)

@@ -20,10 +20,16 @@ from prelabel.server.page.sections import (
 )
 
 
-def document(status: dict[str, Any]) -> str:
-    """The page of a status, as `status.report` gives it."""
+def document(status: dict[str, Any], api: str) -> str:
+    """The page of a status.
+
+    Args:
+        status: As `status.report` gives it.
+        api: The path at which the endpoints are described.
+    """
     sections = (
-        _database(status),
+        _notice("database", status["database_trouble"], "Predictions go on."),
+        _notice("sign-in", status["label_studio_trouble"], "Nothing can be fetched from there."),
         _numbers(status),
         predictors_section(status),
         jobs_section(status),
@@ -35,7 +41,7 @@ def document(status: dict[str, Any]) -> str:
         '<!doctype html>\n<html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'
         f"<title>prelabel</title><style>{_style()}</style></head><body>"
-        f'{_header(status)}<main id="page">{"".join(sections)}</main>{_footer()}'
+        f'{_header(status)}<main id="page">{"".join(sections)}</main>{_footer(api)}'
         f"<script>{_script()}</script></body></html>\n"
     )
 
@@ -96,6 +102,8 @@ def _verdict(status: dict[str, Any]) -> tuple[str, str]:
         return "bad", "A model hangs"
     if status["database_trouble"]:
         return "bad", "The database does not answer"
+    if status["label_studio_trouble"]:
+        return "bad", "Not signed in to Label Studio"
     if any(one.get("reason") for one in predictors):
         return "warn", "A second choice answers"
     if any(one.get("loaded") for one in predictors):
@@ -103,10 +111,9 @@ def _verdict(status: dict[str, Any]) -> tuple[str, str]:
     return "good", "Ready; models load with the first prediction"
 
 
-def _database(status: dict[str, Any]) -> str:
-    trouble = status["database_trouble"]
-    shown = f"{text(trouble)} Predictions go on." if trouble else ""
-    return f'<p class="notice bad" id="database"{"" if trouble else " hidden"}>{shown}</p>'
+def _notice(name: str, trouble: str, consequence: str) -> str:
+    shown = f"{text(trouble)} {consequence}" if trouble else ""
+    return f'<p class="notice bad" id="{name}"{"" if trouble else " hidden"}>{shown}</p>'
 
 
 def _numbers(status: dict[str, Any]) -> str:
@@ -124,10 +131,10 @@ def _numbers(status: dict[str, Any]) -> str:
     return f'<dl class="numbers" id="numbers">{tiles}</dl>'
 
 
-def _footer() -> str:
+def _footer(api: str) -> str:
     return (
         '<footer>Counts are since the start of this process. <a href="status">As JSON</a>, '
-        '<a href="metrics">for Prometheus</a>, <a href="docs">the API</a>. '
+        f'<a href="metrics">for Prometheus</a>, <a href="{api.lstrip("/")}">the API</a>. '
         '<span id="fresh">Reload for new numbers.</span></footer>'
     )
 

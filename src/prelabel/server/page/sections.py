@@ -110,7 +110,8 @@ def projects_section(status: dict[str, Any]) -> str:
     shown = status["projects"][:MOST_PROJECTS]
     rows = [_project(one, status["label_studio"]) for one in shown]
     reasons = "".join(_reasons(one) for one in shown if one["reasons"])
-    return _section("projects", "Projects", table("Tasks since the start", heads, rows) + reasons)
+    caption = "Tasks since the start, by what was answered; jobs bring further predictions later"
+    return _section("projects", "Projects", table(caption, heads, rows) + reasons)
 
 
 def _project(one: dict[str, Any], label_studio: str) -> str:
@@ -128,7 +129,8 @@ def _reasons(one: dict[str, Any]) -> str:
     total = sum(reason["tasks"] for reason in one["reasons"])
     return (
         f'<details id="reasons-{text(one["project"])}"><summary>Why <span class="count">{total:,}'
-        f"</span> tasks of project {text(one['project'])} got no prediction</summary>"
+        f"</span> tasks of project {text(one['project'])} were answered without a prediction"
+        "</summary>"
         f"<ul>{rows}</ul></details>"
     )
 
