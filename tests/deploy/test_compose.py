@@ -88,7 +88,7 @@ def test_every_variable_of_our_services_is_a_setting(name):
         given = environment(read(name)["services"].get(service, {}))
         held_back = {one for one, value in given.items() if value == ""}
         assert given.keys() - held_back <= known_names()
-        assert held_back <= NEEDED.keys()
+        assert held_back <= NEEDED.keys() | {"GRAFANA_PASSWORD"}
 
 
 @pytest.mark.parametrize("name", FILES)
@@ -222,6 +222,7 @@ def test_passwords_that_are_not_prelabels_do_not_reach_it(production):
     given = production["ml-backend"]["environment"]
     assert "made-up-2" not in given.values()
     assert not given["REDIS_PASSWORD"]
+    assert not given["GRAFANA_PASSWORD"]
 
 
 def test_only_the_maker_of_certificates_has_the_key_of_the_authority(production):

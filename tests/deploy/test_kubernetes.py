@@ -252,7 +252,6 @@ def test_the_settings_can_be_read(monkeypatch, tmp_path):
         monkeypatch.setenv(name, value)
     settings = load()
     assert settings.log_format == "json"
-    assert settings.pose_threads == settings.grounding_dino_threads == 2
     assert not settings.open_to_all
 
 

@@ -23,12 +23,12 @@ def command(word):
     return block
 
 
-def run(script, **how):
+def run(script, *, succeeds=True, **how):
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", script], check=False, capture_output=True, text=True,
         **how,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+    assert (done.returncode == 0) is succeeds, done.stderr
     return done.stdout
 
 
@@ -48,6 +48,13 @@ def test_a_backup_has_what_a_running_server_has_written(tmp_path):
     assert [one.id for one in Jobs(opened).recent()] == [job.id]
     opened.dispose()
     in_use.dispose()
+
+
+def test_where_there_is_no_database_nothing_passes_for_its_backup(tmp_path):
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
+    environment = {"DATA_DIR": str(tmp_path), "PATH": path}
+    run(command("VACUUM"), succeeds=False, cwd=tmp_path, env=environment)
+    assert not list(tmp_path.iterdir())
 
 
 def test_the_rules_become_a_resource_of_the_prometheus_operator(tmp_path):

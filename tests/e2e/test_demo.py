@@ -55,6 +55,8 @@ def test_the_demo_stays_up_until_it_is_ended_and_can_be_started_again(command):
     command += ["--port", str(ports[0]), "--backend-port", str(ports[1])]
     first, second = (run_until_up(command, ports) for _ in range(2))
     assert first.count(" 0 were there") == 2
+    assert "boxes: found something in tasks 3, 5, 7, 10, 12, 14\n" in first
+    assert "poses: found something in tasks 17, 18, 20\n" in first
     assert second.count(" 0 pictures uploaded") == 2
 
 

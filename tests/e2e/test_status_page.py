@@ -154,6 +154,8 @@ def test_it_shows_all_that_matters_without_an_error_or_a_foreign_request(
     assert link.get_attribute("href").startswith(f"{LABEL_STUDIO}/projects/4/data?task=")
     assert page.locator("svg.plot .learner circle").count() >= 3
     assert page.evaluate("document.documentElement.scrollWidth") <= width
+    failed = page.locator("#projects thead th", has_text="Failed").bounding_box()
+    assert failed["x"] + failed["width"] <= width
     assert page.evaluate(CONTRAST)["ratio"] >= 4.5  # WCAG 2.2, 1.4.3
     assert troubles == []
     name = f"status-{scheme}-{width}.png"
