@@ -55,6 +55,16 @@ def test_a_state_is_said_in_one_line(state, words):
     assert in_words(state).removesuffix(" sets the pace") == words
 
 
+def test_a_run_goes_on_where_nobody_reads_along_any_more():
+    reading, writing = os.pipe()
+    os.close(reading)
+    with os.fdopen(writing, "w") as stream:
+        with ProgressLine(stream) as line:
+            line(MIDWAY)
+        with suppress(BrokenPipeError):  # what Python held back is tried once more
+            stream.close()
+
+
 def test_while_tasks_are_listed_nothing_is_said_to_be_done():
     assert in_words(progress(500, 500, listed=False)) == "500 of about 500 tasks"
 

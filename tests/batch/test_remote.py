@@ -248,3 +248,20 @@ def test_what_is_too_large_together_is_sent_apart(backend, predict):
 def test_what_is_no_address_is_refused_at_once(url):
     with pytest.raises(SettingsError, match="Write it with its scheme"):
         Backend(url, None, CONFIG, 7, max_retries=3, max_backoff_s=60)
+
+
+def test_a_fallback_is_told_of_what_is_asked_only(backend):
+    boxes = {"name": "opencv-fallback", "reason": "torch is not installed."}
+    poses = {"name": "embedded-pose", "reason": "rtmlib is not installed."}
+    found = {"result": [], "score": 0.0, "model_version": "opencv-fallback-1a2b"}
+    answers = {
+        "/validate": {"valid": True, "warnings": []},
+        "/predict": {"results": [found]},
+        "/health": {"model_loaded": True, "predictors": {"boxes": boxes, "poses": poses}},
+    }
+
+    def answer(request):
+        return httpx2.Response(200, json=answers[request.url.path])
+
+    server = backend("http://gpu.test", transport=httpx2.MockTransport(answer))
+    assert server.prepare("data:,") == (found["model_version"], (boxes["reason"],))

@@ -1,12 +1,12 @@
 """The report of a run: what stands in it, and what never may."""
 
 import re
-import time
 from base64 import b64encode
 from collections import Counter
 from dataclasses import replace
 from hashlib import sha256
 from html.parser import HTMLParser
+from threading import Event
 
 import cv2
 import numpy as np
@@ -462,13 +462,18 @@ def test_an_image_that_cannot_be_had_again_leaves_its_words(load):
 
 
 def test_slow_images_do_not_hold_up_the_report():
+    written = Event()
+
     def slow(uri, task_id):
         if uri == "slow":
-            time.sleep(0.5)
+            written.wait()
         return grey(uri, task_id)
 
     run = summary(surest=(sample(1), sample(2, image="slow"), sample(3)))
-    sheet = contact_sheet(run, CONFIG, slow, patience_s=0.3)
+    try:
+        sheet = contact_sheet(run, CONFIG, slow, patience_s=3.0)
+    finally:
+        written.set()
     assert [bool(tile.jpeg) for tile in sheet.surest] == [True, False, True]
 
 

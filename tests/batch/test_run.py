@@ -6,6 +6,7 @@ from itertools import pairwise
 from threading import Event
 
 import pytest
+from structlog.testing import capture_logs
 
 from prelabel.batch.push import Manners
 from prelabel.batch.run import Options, Parts, run
@@ -18,10 +19,12 @@ from prelabel.errors import (
     LabelStudioUnreachable,
     OperatorError,
     SettingsError,
+    StoreUnavailable,
 )
 from prelabel.labelstudio_api.listing import Which
 from prelabel.pipeline import Prediction
 from prelabel.settings import Settings
+from prelabel.store.journal import Journal, Kept
 
 REGION = {
     "id": "a", "type": "rectanglelabels", "score": 0.5, "value": {"rectanglelabels": ["cat"]},
@@ -300,14 +303,36 @@ def test_an_interrupted_run_pushes_what_it_began_and_the_next_one_ends_it(go, fa
     assert sorted(seer.seen) == ids
 
 
+def test_what_is_listed_and_not_handed_out_counts_as_left(go, fake, seer):
+    fake.add_tasks(1600)  # more than are kept ahead
+    go(dry_run=True)
+    seer.seen.clear()
+    seer.pause_s = 0.005
+    interrupt, totals = Event(), set()
+
+    def report(told):
+        if not interrupt.is_set():
+            totals.add(told.total)
+        if told.done > 5:
+            interrupt.set()
+
+    first = go(anew=True, interrupt=interrupt, report=report)
+    assert first.counts.left == 1600 - len(seer.seen)
+    assert totals <= {0, 1600}
+
+
 def test_a_run_ends_with_code_4_when_label_studio_goes_away_and_then_goes_on(
     go, fake, seer, faults, hasty
 ):
     ids = fake.add_tasks(50)
     fake.faults = [("POST", "/import/predictions", faults.no_connection)] * 20
-    first = go(manners=replace(hasty, max_retries=1))
+    with capture_logs() as logs:
+        first = go(manners=replace(hasty, max_retries=1))
     assert first.exit_code == 4
     assert "no connection" in first.warnings[0]
+    assert [line["log_level"] for line in logs if "go on" in line["event"]] == ["error"], "--quiet"
+    again = "50 tasks left: run the same command again, it goes on where this one ended."
+    assert first.go_on == again, "all were predicted, and none arrived"
     fake.faults = []
     second = go()
     assert second.counts.resumed == 50
@@ -342,6 +367,19 @@ def test_a_predictor_that_breaks_ends_the_run_and_what_it_did_is_pushed(go, fake
     assert len(fake.holding()) == 20
 
 
+def test_what_ends_two_stages_is_told_once(go, fake, journal, monkeypatch):
+    fake.add_tasks(30)
+    journal.keep([Kept(1, 0.5, b"[]")])
+    error = StoreUnavailable("the database", "disk is full", "Make room.")
+
+    def full(*_):
+        raise error
+
+    monkeypatch.setattr(Journal, "keep", full)
+    monkeypatch.setattr(Journal, "waiting", full)
+    assert go().warnings == (str(error),)
+
+
 def test_a_dry_run_predicts_and_leaves_no_trace(go, fake, journal):
     fake.add_tasks(30)
     summary = go(dry_run=True, limit=20)
@@ -357,6 +395,14 @@ def test_a_filter_that_cannot_be_joined_is_said(go, fake):
     summary = go(which=Which(filters=(either % (one, one), "id>3")))
     assert summary.exit_code == 2
     assert "OR" in summary.warnings[0]
+
+
+def test_a_tab_of_another_project_is_refused(go, fake, seer):
+    fake.add_tasks(3)
+    fake.views[9] = {"id": 9, "project": 77, "data": {}}
+    summary = go(which=Which(view=9))
+    assert (summary.exit_code, seer.seen) == (2, [])
+    assert "a tab of project 77" in summary.warnings[0]
 
 
 def test_progress_reaches_the_end(go, fake):
@@ -394,4 +440,4 @@ def test_manners_have_the_defaults_of_the_settings():
 
 def test_a_setting_that_is_wrong_is_an_error_of_usage():
     with pytest.raises(SettingsError):
-        Which(filters=("nonsense",)).conditions(None)
+        Which(filters=("nonsense",)).conditions(None, 1)

@@ -89,11 +89,18 @@ def test_a_title_is_found_exactly_and_on_every_page(fake, studio):
     assert studio.projects_titled("feet") == []
 
 
-@pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_a_read_is_repeated_while_label_studio_is_overloaded(fake, studio, status, no_pauses):
+@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
+def test_a_read_is_repeated_while_label_studio_cannot_answer(fake, studio, status, no_pauses):
     fake.faults = [("GET", "/api/version/", status, ())] * 2
     assert studio.version() == "1.23.2"
     assert len(no_pauses) == 2
+
+
+def test_a_filter_that_label_studio_cannot_follow_is_not_asked_for_again(no_pauses):
+    detail = "Cannot resolve keyword 'nonsense' into field. Choices are: …"
+    with pytest.raises(RequestRefused, match="Check the column of --filter"):
+        answering(always(500, {"detail": detail})).project(7)
+    assert no_pauses == []
 
 
 def test_a_wish_to_wait_is_granted_up_to_a_minute(fake, studio, no_pauses):
@@ -240,6 +247,16 @@ def test_a_server_that_never_answers_is_given_up():
         (always(500, {"detail": "x" * 999 + " end"}), RequestRefused, "…"),
         (always(401, {"detail": "Invalid token."}), LoginRefused, "Invalid token. Create a"),
         (
+            always(401, {"detail": "Authentication credentials were not provided."}),
+            LoginRefused,
+            "a kind that is switched off",
+        ),
+        (
+            always(400, {"detail": "{'task': 7} contains invalid \"task\" field: no such task"}),
+            RequestRefused,
+            "Somebody deleted the task",
+        ),
+        (
             always(400, {"validation_errors": {"title": ["Too short."], "color": ["Odd."]}}),
             RequestRefused,
             "title: Too short.; color: Odd. Correct",
@@ -258,7 +275,7 @@ def test_a_server_that_never_answers_is_given_up():
         ),
     ],
 )
-def test_each_answer_that_is_no_success_names_the_next_step(answer, error, says):
+def test_each_answer_that_is_no_success_names_the_next_step(answer, error, says, no_pauses):
     with pytest.raises(error) as refused:
         answering(answer).whoami()
     assert says in str(refused.value)

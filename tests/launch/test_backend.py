@@ -2,9 +2,11 @@
 
 import io
 import json
+import ssl
 import threading
 from http.server import BaseHTTPRequestHandler, HTTPServer
 
+import httpx2
 import pytest
 from PIL import Image
 
@@ -141,6 +143,18 @@ def test_a_backend_is_told_from_any_other_server(serve):
     assert backend.is_running(url)
     other.health = {"status": "UP"}
     assert not backend.is_running(url)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_from_a_backend_that_is_down():
+    def refuse(request):
+        wrong = ssl.SSLCertVerificationError("self-signed certificate")
+        raise httpx2.ConnectError(str(wrong), request=request) from wrong
+
+    with (
+        httpx2.Client(base_url="https://gpu", transport=httpx2.MockTransport(refuse)) as client,
+        pytest.raises(OperatorError, match=r"not trusted here\. Put its certificate"),
+    ):
+        backend._ask(client, "GET", "/health")
 
 
 def test_the_plain_picture_is_a_frame_of_usual_size():

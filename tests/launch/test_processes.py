@@ -118,6 +118,13 @@ def test_a_program_that_is_not_there_is_named(tmp_path):
         Child.start("x", ["no-such-program"], log_path=tmp_path / "logs" / "x", environment={})
 
 
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    place = tmp_path / "file" / "logs" / "backend.log"
+    with pytest.raises(OperatorError, match=r"backend\.log: cannot be written \(Not a directory\)"):
+        Child.start("backend", [sys.executable], log_path=place, environment={})
+
+
 def test_the_environment_reaches_the_child(tmp_path):
     child = python("x", "import os; print(os.environ['COLOUR'])", tmp_path, COLOUR="green")
     with child:

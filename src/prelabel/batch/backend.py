@@ -110,7 +110,8 @@ class Backend:
         while True:
             (answer,) = self.predict([{"id": 0, "data": data}])
             if isinstance(answer, Answered):
-                return answer.model_version, (*about["warnings"], *self._fallbacks())
+                version = answer.model_version
+                return version, (*about["warnings"], *self._fallbacks(version))
             is_loaded = self._ask("GET", "/health", "model_loaded")["model_loaded"]
             if is_loaded or time.monotonic() > until:
                 raise NotReady(answer.thing, answer.cause, "Look into the backend's log.")
@@ -217,7 +218,8 @@ class Backend:
                     cause = str(failure["reason"]).rstrip(".")
         return NotReached(task, cause, f"See the status page of the backend at {self.url}.")
 
-    def _fallbacks(self) -> tuple[str, ...]:
-        """Why predictors answer that were not wanted."""
+    def _fallbacks(self, version: str) -> tuple[str, ...]:
+        """Why predictors of a model version answer that were not wanted."""
         parts = self._ask("GET", "/health", "predictors")["predictors"].values()
-        return tuple(str(part["reason"]) for part in parts if part.get("reason"))
+        asked = [part for part in parts if str(part["name"]) in version]
+        return tuple(str(part["reason"]) for part in asked if part.get("reason"))

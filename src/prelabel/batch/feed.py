@@ -130,7 +130,7 @@ class Feed:
                 entries = {} if self._journal is None else self._journal.entries(first, last)
             choice = choose(tasks, self._selection, held, entries, anew_since)
             self._clock.done("list", len(tasks))
-            self._to_come = to_come - len(tasks)
+            self._to_come = to_come - len(tasks) + len(choice.wanted)
             self._tally.skip(choice.skipped)
             if not self._hand_over(choice.wanted):
                 return
@@ -145,13 +145,13 @@ class Feed:
     def _hand_over(self, wanted: list[listing.Listed]) -> bool:
         """Queue tasks; False when no more are wanted."""
         limit = self._selection.limit
-        for place, listed in enumerate(wanted):
+        for listed in wanted:
             if limit is not None and self.wanted >= limit:
-                self._to_come += len(wanted) - place
                 return False
             if not self._put(listed.as_task(self._target.project)):
                 return False
             self.wanted += 1
+            self._to_come -= 1
         return True
 
     def _put(self, task: Task) -> bool:

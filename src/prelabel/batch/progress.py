@@ -4,6 +4,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Self, TextIO
 
 from prelabel.batch.summary import Progress
@@ -56,8 +57,7 @@ class ProgressLine:
         if self._latest is not None:
             self._say(self._latest)
             if self._redraws:
-                self._stream.write("\n")
-                self._stream.flush()
+                self._write("\n")
 
     def _say(self, progress: Progress) -> None:
         self._said_at = self._clock()
@@ -65,11 +65,15 @@ class ProgressLine:
         if self._redraws:
             line = line[: self._columns() - 1]
             # The cursor waits at the start, so that a line of the log begins there.
-            self._stream.write(f"\r{line.ljust(self._width)}\r")
+            self._write(f"\r{line.ljust(self._width)}\r")
             self._width = len(line)
         else:
-            self._stream.write(line + "\n")
-        self._stream.flush()
+            self._write(line + "\n")
+
+    def _write(self, text: str) -> None:
+        with suppress(OSError):  # who read along is gone, or the log's disk full: no end of a run
+            self._stream.write(text)
+            self._stream.flush()
 
     def _columns(self) -> int:
         try:

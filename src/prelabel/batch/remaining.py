@@ -1,5 +1,7 @@
 """What a run leaves to do, and how to go on."""
 
+from collections import Counter
+
 import structlog
 
 from prelabel.batch.feed import Feed
@@ -21,10 +23,13 @@ def tasks_left(
 ) -> int:
     """How many tasks of the selection have no prediction of this version, failures aside."""
     done = counts.predicted + counts.empty + counts.failed
-    if feed.is_complete and done >= feed.wanted:
+    known = _known(journal)
+    waiting = known[State.PREDICTED] + known[State.SENDING]
+    if feed.is_complete and done >= feed.wanted and not waiting:
         return 0
+    at_most = feed.most - done + waiting
     if selection.anew:
-        return feed.most - done
+        return at_most
     more = (
         [_is_zero("total_annotations")] if selection.mode in (Mode.UNANNOTATED, Mode.KEEP) else []
     )
@@ -34,10 +39,9 @@ def tasks_left(
         held = listing.count(
             target.studio, target.project, selection.which, *more, holds(target.version)
         )
-        known = journal.counts()
     except PrelabelError as error:
         log.info("tasks left are not counted", reason=str(error))
-        return feed.most - done
+        return at_most
     return max(all_of - held - known[State.FAILED], 0)
 
 
@@ -72,6 +76,15 @@ def how_to_go_on(
     elif counts.failed and not steps:
         steps.append(f"{counted(counts.failed, 'task')} failed: the same command tries them again.")
     return " ".join(steps)
+
+
+def _known(journal: Journal) -> Counter[State]:
+    """How many tasks are in each state; nothing where the database is what ended the run."""
+    try:
+        return journal.counts()
+    except PrelabelError as error:
+        log.info("the journal is not counted", reason=str(error))
+        return Counter()
 
 
 def _is_zero(column: str) -> Json:

@@ -167,7 +167,7 @@ class _Run:
         try:
             work()
         except PrelabelError as error:
-            log.warning("run cannot go on", stage=name, reason=str(error))
+            log.error("run cannot go on", stage=name, reason=str(error))  # noqa: TRY400 - in words
             self._errors.append(error)
         except Exception as error:
             log.exception("defect", stage=name)
@@ -217,7 +217,7 @@ class _Run:
         if not left and selection.anew and not self._errors:
             parts.journal.anew_ended()
         counts = tally.counts(self._feed.wanted, left)
-        errors = tuple(str(error) for error in self._errors)
+        errors = dict.fromkeys(map(str, self._errors))  # one may end two stages
         return RunSummary(
             project=parts.target.project,
             title=parts.title,

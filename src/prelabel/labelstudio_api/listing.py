@@ -71,19 +71,25 @@ class Which:
     view: int | None = None
     filters: tuple[str, ...] = ()
 
-    def conditions(self, studio: LabelStudio) -> list["Conditions"]:
+    def conditions(self, studio: LabelStudio, project_id: int) -> list["Conditions"]:
         """All conditions but `after_id`; Label Studio is asked for those of the view.
 
         Raises:
-            SettingsError: A filter cannot be read.
+            SettingsError: A filter cannot be read, or the view is one of another project.
             LabelStudioError: There is no such view.
         """
         found = [parse_filter(text) for text in self.filters]
         if self.ids:
             found.append(Conditions("and", (among(self.ids),)))
         if self.view is not None:
-            data = studio.object("GET", f"/api/dm/views/{self.view}/").get("data") or {}
-            found.append(_conditions(data.get("filters") or {}))
+            view = studio.object("GET", f"/api/dm/views/{self.view}/")
+            if (owner := view.get("project", project_id)) != project_id:
+                raise SettingsError(
+                    f"--view {self.view}",
+                    f"this is a tab of project {owner}",
+                    f"Give the number behind `tab=` in the address of project {project_id}'s tab.",
+                )
+            found.append(_conditions((view.get("data") or {}).get("filters") or {}))
         return found
 
 
@@ -117,7 +123,7 @@ def count(studio: LabelStudio, project_id: int, which: Which, *more: Json) -> in
     """How many tasks there are, of those that pass more filters, too."""
     total = 0
     for block in _blocks(which):
-        conditions = [*block.conditions(studio), Conditions("and", more)]
+        conditions = [*block.conditions(studio, project_id), Conditions("and", more)]
         total += int(_asked(studio, project_id, conditions, block.after_id, 1)["total"])
     return total
 
@@ -165,7 +171,7 @@ def _blocks(which: Which) -> list[Which]:
 def _pages(
     studio: LabelStudio, project_id: int, which: Which, page_size: int
 ) -> Iterator[tuple[int, list[Listed]]]:
-    conditions, after_id = which.conditions(studio), which.after_id
+    conditions, after_id = which.conditions(studio, project_id), which.after_id
     while True:
         answer = _asked(studio, project_id, conditions, after_id, page_size)
         rows = answer.get("tasks") or []

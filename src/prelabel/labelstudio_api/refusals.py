@@ -57,6 +57,12 @@ _EXPLANATIONS = (
         HOW_TO_SIGN_IN + " Legacy tokens work again once an owner allows them under "
         "Organization, Access Token Settings.",
     ),
+    _Explanation(
+        LoginRefused,
+        "credentials were not provided",  # they were
+        "Label Studio passes over tokens of a kind that is switched off: an owner allows it under "
+        "Organization, Access Token Settings. Or a proxy before it drops the Authorization header.",
+    ),
     _Explanation(RequestRefused, "reserved network address", f"{PRIVATE_ADDRESSES} {DOTTED_HOST}"),
     _Explanation(
         RequestRefused,
@@ -92,6 +98,25 @@ _EXPLANATIONS = (
         RequestRefused,
         "did not return any predictions",
         "Look into the backend's log; Label Studio does not pass the reason on.",
+    ),
+    _Explanation(
+        RequestRefused,
+        'invalid "task" field',
+        "Somebody deleted the task meanwhile: nothing is to be done.",
+    ),
+    *(
+        _Explanation(
+            RequestRefused,
+            says,
+            "Check the column of --filter, which for what a task's data hold is data.NAME, and "
+            "the value.",
+        )
+        for says in (
+            "Cannot resolve keyword",
+            "could not convert string",
+            "expected a number but",
+            "value has an invalid format",
+        )
     ),
 )
 
@@ -171,10 +196,22 @@ def refusal(response: httpx2.Response) -> LabelStudioError:
         return LabelStudioUnreachable(
             thing, detail, "Wait a moment and try again; others write to its SQLite database."
         )
-    for explanation in _EXPLANATIONS:
-        if explanation.says in detail:
-            return explanation.kind(thing, detail, explanation.next_step)
+    if explanation := _explanation(detail):
+        return explanation.kind(thing, detail, explanation.next_step)
     return _by_status(response.status_code, thing, detail)
+
+
+def is_breakdown(response: httpx2.Response) -> bool:
+    """Whether it is an error of the server that the same request may not meet again.
+
+    A database that is started anew makes a 500 of what is answered a second later; Label Studio
+    makes one of a filter that is wrong, too.
+    """
+    return response.is_server_error and _explanation(_detail(response)) is None
+
+
+def _explanation(detail: str) -> _Explanation | None:
+    return next((known for known in _EXPLANATIONS if known.says in detail), None)
 
 
 def _by_status(status: int, thing: str, detail: str) -> LabelStudioError:

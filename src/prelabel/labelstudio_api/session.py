@@ -1,8 +1,8 @@
 """A signed-in connection to Label Studio: requests, their repetition, and what a refusal means.
 
 Every failure is a `LabelStudioError` that names the next step. Reads are repeated after broken
-connections and while Label Studio is overloaded; a write is repeated only where it is certain
-that it was not applied.
+connections and errors of the server; a write is repeated only where it is certain that it was not
+applied.
 """
 
 import ssl
@@ -22,6 +22,7 @@ from prelabel.errors import SettingsError
 from prelabel.labelstudio_api.login import auth_for
 from prelabel.labelstudio_api.refusals import (
     base_address,
+    is_breakdown,
     is_locked,
     not_json,
     refusal,
@@ -155,7 +156,7 @@ class Session:
             ):
                 with attempt, self._telling(attempt, repeat, began):
                     response = self.ask_once(method, path, **content)
-                    _raise_if_overloaded(response)
+                    _raise_if_overloaded(response, is_read=method == "GET")
         except _Overloaded as overloaded:
             raise refusal(overloaded.response) from None
         except httpx2.RequestError as error:
@@ -212,8 +213,9 @@ class _Overloaded(Exception):
         return True if wish_s is None else min(wish_s, _LONGEST_PAUSE_S)
 
 
-def _raise_if_overloaded(response: httpx2.Response) -> None:
-    if response.status_code in OVERLOADED or is_locked(response):
+def _raise_if_overloaded(response: httpx2.Response, *, is_read: bool) -> None:
+    is_passing = response.status_code in OVERLOADED or is_locked(response)
+    if is_passing or (is_read and is_breakdown(response)):
         raise _Overloaded(response)
 
 

@@ -15,7 +15,7 @@ import httpx2
 from PIL import Image
 
 from prelabel.errors import LoginRefused, ModelError, OperatorError, SettingsError
-from prelabel.labelstudio_api.refusals import base_address
+from prelabel.labelstudio_api.refusals import NOT_TRUSTED, base_address, is_about_certificates
 from prelabel.launch.label_studio import free_place
 from prelabel.launch.processes import PROBE_TIMEOUT_S, Child, Trust
 from prelabel.settings import Settings
@@ -189,10 +189,12 @@ def _ask(client: httpx2.Client, method: str, path: str, body: object = None) -> 
     try:
         answer = client.request(method, path, json=body)
     except httpx2.TransportError as error:
+        if is_about_certificates(error):
+            raise OperatorError(f"backend at {client.base_url}", *NOT_TRUSTED) from error
         raise OperatorError(
             f"backend at {client.base_url}",
             f"does not answer ({error})",
-            "Start it with `prelabel serve`, or name its address with --url.",
+            "Start it with `prelabel serve` on that machine, or correct its address.",
         ) from error
     if answer.status_code == httpx2.codes.UNAUTHORIZED:
         raise LoginRefused(

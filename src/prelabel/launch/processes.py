@@ -53,11 +53,18 @@ class Child:
             environment: Added to, and stronger than, our own environment.
 
         Raises:
-            OperatorError: The program cannot be started.
+            OperatorError: The program cannot be started, or has no place for its log.
         """
-        log_path.parent.mkdir(parents=True, exist_ok=True)
         try:
-            with log_path.open("wb") as output:
+            log_path.parent.mkdir(parents=True, exist_ok=True)
+            output = log_path.open("wb")
+        except OSError as error:
+            step = "Go to a folder that you may write to, or name another for logs and data."
+            raise OperatorError(
+                f"{name}'s log {log_path}", f"cannot be written ({error.strerror})", step
+            ) from error
+        try:
+            with output:
                 process = subprocess.Popen(  # noqa: S603 - a command of ours, and no shell
                     command,
                     env={**os.environ, **environment},
