@@ -48,6 +48,8 @@ def test_half_a_character_in_what_is_no_json_is_refused(body):
     [
         (None, None),
         ("", None),
+        (0, None),
+        ("0.1699999999", None),
         (7, 7),
         ("7", 7),
         ("7.1699999999", 7),

@@ -85,7 +85,9 @@ def test_a_retrieve_that_is_refused_as_a_whole_says_why(serve, learning):
     assert len(told["failures"]) == len(reasons) == 2
     assert "raise MAX_BODY_MB" in reasons["BodyTooLarge"]
     assert "tasks" not in reasons["InvalidRequest"]
-    assert "raise MAX_BODY_MB" in client.get("/").text
+    page = client.get("/").text
+    assert "raise MAX_BODY_MB" in page
+    assert "has asked for nothing" in page
 
 
 @pytest.mark.parametrize("local", [False, True])

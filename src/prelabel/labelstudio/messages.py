@@ -49,12 +49,12 @@ def _whole_number(text: str) -> int | None:
 
 
 def _project_name(value: object) -> object:
-    """Project 7 is `7` in webhooks, `"7.1699999999"` elsewhere, an object in events."""
+    """Project 7 is `7` in webhooks, `"7.1699999999"` elsewhere, an object in events; 0 is none."""
     if isinstance(value, dict):
         value = value.get("id")
     if isinstance(value, str):
         value = value.partition(".")[0][:_LONGEST_NAME]
-    return value if value not in ("", None) else None
+    return value if value not in ("", None, 0, "0") else None
 
 
 def _project_created(value: object) -> object:

@@ -118,7 +118,7 @@ class Projects:
         with self._lock:
             return [
                 {
-                    "project": project.key or "(none given)",
+                    "project": project.key or NONE_GIVEN,
                     "asked": project.counts.total(),
                     **{kind: project.counts[kind] for kind in KINDS},
                     "reasons": _reasons(project.kinds, project.failures),
@@ -127,6 +127,9 @@ class Projects:
                 for project in reversed(self._known.values())
             ]
 
+
+NONE_GIVEN = "(none given)"
+"""The project of requests that name none, or cannot be read."""
 
 WHOLE = "all of a request"
 """The task of a failure that was every task's."""

@@ -3,6 +3,7 @@
 from typing import Any
 
 from prelabel.batch.report.markup import head, number_cell, table, text
+from prelabel.server.projects import NONE_GIVEN
 
 _COUNTS = {
     "asked": "Asked",
@@ -102,12 +103,14 @@ def _job(job: dict[str, Any], label_studio: str) -> str:
 
 def projects_section(status: dict[str, Any]) -> str:
     """What Label Studio asked for, and what became of it."""
-    if not status["projects"]:
+    # Where a request named none, or could not be read, there may be failures and nothing else.
+    known = [one for one in status["projects"] if one["asked"] or one["project"] != NONE_GIVEN]
+    if not known:
         return _section(
             "projects", "Projects", "<p>Label Studio has asked for nothing since the start.</p>"
         )
     heads = (head("Project"), *(head(title, number=True) for title in _COUNTS.values()))
-    shown = status["projects"][:MOST_PROJECTS]
+    shown = known[:MOST_PROJECTS]
     rows = [_project(one, status["label_studio"]) for one in shown]
     reasons = "".join(_reasons(one) for one in shown if one["reasons"])
     caption = "Tasks since the start, by what was answered; jobs bring further predictions later"
