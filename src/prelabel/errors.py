@@ -154,7 +154,7 @@ class ImageUnreadable(TaskError):
 
 
 class NotReached(TaskError):
-    """The time budget ended before this task's turn came."""
+    """The time budget, or the server, ended before this task's turn came."""
 
 
 class ModelHangs(NotReached):

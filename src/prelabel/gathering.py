@@ -202,8 +202,11 @@ def frame_of(task: Task, tag: ImageTag) -> FrameKey | None:
 
 def not_reached(task: Task, deadline: Deadline) -> NotReached:
     """The outcome of a task whose turn did not come."""
+    cause = f"the time budget of {deadline.budget_s:g} s ended before its turn"
+    if not deadline.passed:
+        cause = "the server stopped, or nobody waited for the answer any more, before its turn"
     return NotReached(
         str(task),
-        f"the time budget of {deadline.budget_s:g} s ended before its turn",
+        cause,
         "Retrieve predictions again: tasks that are done are not asked for twice.",
     )
