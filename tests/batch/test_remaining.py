@@ -19,7 +19,7 @@ AGAIN = "run the same command again"
             50,
             False,
             0,
-            f"2,000 tasks left: {AGAIN} for the next 50, or with the limit `all`.",
+            f"2,000 tasks left: {AGAIN} for the next 50, or with the limit all.",
         ),
         ({"failed": 3}, None, False, 0, "3 tasks failed: the same command tries them again."),
         (

@@ -66,7 +66,7 @@ def how_to_go_on(
     elif counts.left and selection.limit is not None:
         steps.append(
             f"{left}: run the same command again for the next {selection.limit}, or with the limit "
-            "`all`."
+            "all."
         )
     if lasting:
         steps.append(
