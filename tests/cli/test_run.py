@@ -6,37 +6,17 @@ from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
+from tests.batch.test_report import IDLE
 from typer.testing import CliRunner
 
-from prelabel.batch.stages import STAGES, Stage
-from prelabel.batch.summary import Counts, RunSummary
 from prelabel.cli import app
 from prelabel.errors import SettingsError
-
-SUMMARY = RunSummary(
-    project=3,
-    title="Walks",
-    url="http://localhost:8080",
-    model_version="opencv-fallback",
-    dry_run=False,
-    interrupted=False,
-    started_at="2026-11-22T09:35:12+00:00",
-    finished_at="2026-11-22T09:35:13+00:00",
-    seconds=1.0,
-    counts=Counts(),
-    skipped={},
-    stages=tuple(Stage(name, 0, 0.0, 1, 0.0, 0.0) for name in STAGES),
-    bottleneck="",
-    failures=(),
-    labels={},
-    scores={},
-)
 
 
 @pytest.fixture
 def run(monkeypatch):
     """Calls the command whose run gave a note, and is over."""
-    told = replace(SUMMARY, warnings=("torch is not installed.",))
+    told = replace(IDLE, warnings=("torch is not installed.",))
     monkeypatch.setattr(sys.modules["prelabel.cli.run"], "_run", lambda *_, **__: (told, None))
     return lambda *options: CliRunner().invoke(app, ["run", "--project", "3", *options])
 
@@ -64,7 +44,7 @@ class Roomless:
 
 def test_a_report_that_finds_no_room_costs_nothing_else(monkeypatch):
     monkeypatch.setattr("prelabel.assembly.run.batch_run", lambda *_, **__: nullcontext(Roomless()))
-    told = replace(SUMMARY, exit_code=3, go_on="1 task failed.")
+    told = replace(IDLE, exit_code=3, go_on="1 task failed.")
     monkeypatch.setattr("prelabel.batch.run.run", lambda *_: told)
     answer = CliRunner().invoke(app, ["run", "--project", "3"])
     assert answer.exit_code == 3

@@ -69,13 +69,16 @@ def test_several_workers_share_a_port(tmp_path):
             assert len(ask(port)["results"]) == 1
 
 
-def test_the_same_app_runs_under_gunicorn(tmp_path):
-    port = free_port()
-    command = [
+def gunicorn(port):
+    return [
         PROGRAMS / "gunicorn", "--chdir", REPOSITORY, "--bind", f"127.0.0.1:{port}",
         "--threads", "8", "--timeout", "0", "_wsgi:app",
     ]  # fmt: skip
-    with started(tmp_path, command, port, BASIC_AUTH_USER="ann", BASIC_AUTH_PASS="pw"):
+
+
+def test_the_same_app_runs_under_gunicorn(tmp_path):
+    port = free_port()
+    with started(tmp_path, gunicorn(port), port, BASIC_AUTH_USER="ann", BASIC_AUTH_PASS="pw"):
         url = f"http://127.0.0.1:{port}"
         assert httpx2.get(f"{url}/health").status_code == 401
         assert httpx2.get(f"{url}/health", auth=("ann", "pw")).json()["status"] == "ok"
@@ -87,13 +90,9 @@ def test_the_same_app_runs_under_gunicorn(tmp_path):
 
 def test_under_gunicorn_jobs_are_done_and_the_end_is_in_order(tmp_path):
     port = free_port()
-    command = [
-        PROGRAMS / "gunicorn", "--chdir", REPOSITORY, "--bind", f"127.0.0.1:{port}",
-        "--threads", "8", "--timeout", "0", "_wsgi:app",
-    ]  # fmt: skip
     signed_in = {"LABEL_STUDIO_URL": "http://127.0.0.1:9", "LABEL_STUDIO_API_KEY": "a" * 40}
     url = f"http://127.0.0.1:{port}"
-    with started(tmp_path, command, port, DATA_DIR=str(tmp_path), **signed_in):
+    with started(tmp_path, gunicorn(port), port, DATA_DIR=str(tmp_path), **signed_in):
         asked = {"project": "7.1", "label_config": CONFIG, "tasks": []}
         job = httpx2.post(f"{url}/train", json=asked, headers=LABEL_STUDIO).json()["job"]
         deadline = time.monotonic() + 20
@@ -105,13 +104,9 @@ def test_under_gunicorn_jobs_are_done_and_the_end_is_in_order(tmp_path):
 
 def test_under_gunicorn_sigterm_has_a_long_retrieve_answered_with_what_is_done(tmp_path):
     port = free_port()
-    command = [
-        PROGRAMS / "gunicorn", "--chdir", REPOSITORY, "--bind", f"127.0.0.1:{port}",
-        "--threads", "8", "--timeout", "0", "_wsgi:app",
-    ]  # fmt: skip
     slow = paced.offer(tmp_path, "paced", paced.MAKERS) | {"BOXES_PREDICTOR": paced.SLEEPING}
     with (
-        started(tmp_path, command, port, PREDICTION_STORE_MB="0", **slow) as child,
+        started(tmp_path, gunicorn(port), port, PREDICTION_STORE_MB="0", **slow) as child,
         ThreadPoolExecutor() as threads,
     ):
         retrieve = threads.submit(ask, port, tasks=400)
