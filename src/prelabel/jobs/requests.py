@@ -100,13 +100,15 @@ class Trainings:
             return None
 
     def _start_late(self, project_id: int, created: int | None) -> None:
-        while True:
-            time.sleep(_AGAIN_S)
-            with suppress(StoreUnavailable):
-                self.start(project_id, created=created)
-                break
-        with self._lock:
-            self._owed.discard(project_id)
+        job: Job | None = None
+        try:
+            while job is None:
+                time.sleep(_AGAIN_S)
+                with suppress(StoreUnavailable):
+                    job = self.start(project_id, created=created)
+        finally:
+            with self._lock:
+                self._owed.discard(project_id)
         log.info("training written down after all", project=project_id)
 
     def status(self, job_id: str) -> Job | None:
